@@ -1,0 +1,52 @@
+# Each command sets up what it needs by itself; a second call starts at once.
+# PYTHON=/path/to/python picks the interpreter, ARGS='...' goes to the program that runs.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PROMETHEUS_TOOLS := prometheus promtool prometheus-alertmanager amtool
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.PHONY: help run test lint bench prometheus
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+run: $(VENV)/.demo ## run the exporter against a storage of its own, on http://localhost:9977
+	@exec $(BIN)/r2-exporter demo $(ARGS)
+
+test: $(VENV)/.dev prometheus ## run every test
+	@exec $(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## run every measurement in bench/
+	@set -e; for measurement in bench/*.py; do \
+		test -e "$$measurement" || { echo "bench/ holds no measurement"; break; }; \
+		echo "== $$measurement"; $(BIN)/python "$$measurement" $(ARGS); \
+	done
+
+# The tests run real Prometheus and Alertmanager.
+prometheus:
+	@for tool in $(PROMETHEUS_TOOLS); do \
+		command -v $$tool >/dev/null || exec tools/install-debian prometheus prometheus-alertmanager; \
+	done
+
+# The development packages include the demo's.
+$(VENV)/.dev: pyproject.toml | $(BIN)/pip
+	@echo "Installing r2-exporter and its development tools into $(VENV) ..."
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.demo $@
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/pip
+	@echo "Installing r2-exporter and its demo into $(VENV) ..."
+	@$(PIP_INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(BIN)/pip:
+	@tools/make-venv $(VENV) $(PYTHON)

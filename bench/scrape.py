@@ -1,0 +1,225 @@
+"""What a scrape costs here and with prometheus_client, on the same series in the same run.
+
+    python -m bench.scrape [--targets 100 1000] [--rounds 7] [--json FILE]
+
+Each row is one kind of scrape; times are medians over the rounds. The stretch is the longest time
+between two chunks of a scrape, during which the event loop waits; prometheus_client has no chunks, so
+there it is the whole scrape. "At each change" renders every target by itself after its probes, which is
+the work that rendering at once, and not at the scrape, would add to probing.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.metrics import Metrics
+from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase, Reason
+from exporter.series import Format
+
+BASELINE = "prometheus_client"
+START = 1_700_000_000.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured kind of scrape."""
+
+    targets: int
+    format: str
+    scrape: str
+    lines: int
+    milliseconds: float
+    microseconds_per_line: float
+    longest_stretch_milliseconds: float
+    times_faster: float
+
+
+def outcomes(target: str, fresh: bool, chance: random.Random) -> Iterator[Outcome]:
+    """One run of a target: latencies as of object storage, one failure in fifty."""
+    for operation in Operation:
+        phases = [Phase.PROCESSING, Phase.TRANSFER] if not fresh else list(Phase)
+        seconds = {phase: chance.lognormvariate(-4, 1) for phase in phases}
+        failed = chance.random() < 0.02
+        yield Outcome(
+            target,
+            operation,
+            START + chance.random(),
+            sum(seconds.values()),
+            seconds,
+            status=200,
+            request_id=f"{chance.getrandbits(64):016x}-AMS",
+            failure=Failure(chance.choice(list(Reason)), "") if failed else None,
+            billed=BillingClass.A,
+            certificate_expiry=START + 1e7,
+            clock_skew=0.0,
+        )
+
+
+def exporter(targets: int, chance: random.Random) -> Metrics:
+    """Our series at their most, after forty runs of every target, the first with all phases."""
+    metrics = Metrics()
+    for name in names(targets):
+        metrics.add_target(
+            name,
+            tuple(Operation),
+            labels={"team": "web"},
+            bucket="media",
+            endpoint="https://0123456789abcdef.r2.cloudflarestorage.com",
+            region="auto",
+            thresholds={"error_rate": 0.2, "slow_response_seconds": 2.0, "failure_threshold": 3.0},
+        )
+        metrics.target_up(name, up=True)
+    for number in range(40):
+        probe_all(metrics, targets, number == 0, chance)
+    return metrics
+
+
+def names(targets: int) -> list[str]:
+    return [f"target-{number:04d}" for number in range(targets)]
+
+
+def probe_all(metrics: Metrics, targets: int, fresh: bool, chance: random.Random) -> None:
+    for name in names(targets):
+        for outcome in outcomes(name, fresh, chance):
+            metrics.record(outcome)
+
+
+def mirror(page: str) -> CollectorRegistry:
+    """prometheus_client's own metrics, holding every r2_ series of our page."""
+    registry = CollectorRegistry()
+    for family in text_string_to_metric_families(page):
+        if family.name.startswith("r2_"):
+            copy_family(family, registry)
+    return registry
+
+
+def copy_family(family: Metric, registry: CollectorRegistry) -> None:
+    labels = sorted({name for sample in family.samples for name in sample.labels} - {"le"})
+    parent: Any
+    if family.type == "histogram":
+        edges = sorted({float(sample.labels["le"]) for sample in family.samples if "le" in sample.labels})
+        parent = prometheus_client.Histogram(family.name, "Help.", labels, buckets=edges, registry=registry)
+    else:
+        kind = prometheus_client.Counter if family.type == "counter" else prometheus_client.Gauge
+        parent = kind(family.name, "Help.", labels, registry=registry)
+    for sample in family.samples:
+        series = parent.labels(*[sample.labels[name] for name in labels]) if labels else parent
+        if sample.name.endswith("_count"):
+            series.observe(0.04, {"request_id": "0123456789abcdef-AMS"})
+        elif family.type == "counter":
+            series.inc(sample.value)
+        elif family.type == "gauge":
+            series.set(sample.value)
+
+
+def series_lines(page: bytes) -> set[str]:
+    """The names and labels of a page, to see that both sides hold the same."""
+    lines = page.decode().splitlines()
+    return {line.rsplit(" ", 1)[0] for line in lines if line.startswith("r2_")}
+
+
+def timed_chunks(chunks: Iterator[bytes]) -> tuple[float, float]:
+    """Seconds it took to read all chunks, and the longest wait for one."""
+    stretches = []
+    chunk: bytes | None = b""
+    while chunk is not None:
+        started = time.perf_counter()
+        chunk = next(chunks, None)
+        stretches.append(time.perf_counter() - started)
+    return sum(stretches), max(stretches)
+
+
+def timed_targets(metrics: Metrics, fmt: Format, targets: int) -> tuple[float, float]:
+    """The same for rendering each target by itself, as one would right after its probes."""
+    runs = [timed_chunks(metrics.registry.render(fmt, name))[0] for name in names(targets)]
+    return sum(runs), max(runs)
+
+
+def timed_page(
+    encode: Callable[[CollectorRegistry], bytes], registry: CollectorRegistry
+) -> tuple[float, float]:
+    started = time.perf_counter()
+    encode(registry)
+    seconds = time.perf_counter() - started
+    return seconds, seconds
+
+
+def measure(targets: int, rounds: int) -> Iterator[Row]:
+    chance = random.Random(1)
+    metrics = exporter(targets, chance)
+    page = b"".join(metrics.registry.render(Format.TEXT))
+    theirs = mirror(page.decode())
+    if series_lines(page) != series_lines(prometheus_client.generate_latest(theirs)):
+        raise SystemExit("the two sides do not hold the same series")
+    for fmt in Format:
+        encode, _ = choose_encoder(fmt)
+        measured: dict[str, list[tuple[float, float]]] = {
+            kind: []
+            for kind in (BASELINE, "every target probed since", "nothing changed since", "at each change")
+        }
+        baseline, probed, unchanged, at_change = measured.values()
+        for _ in range(rounds):
+            baseline.append(timed_page(encode, theirs))
+            probe_all(metrics, targets, False, chance)
+            probed.append(timed_chunks(metrics.registry.render(fmt)))
+            unchanged.append(timed_chunks(metrics.registry.render(fmt)))
+            probe_all(metrics, targets, False, chance)
+            at_change.append(timed_targets(metrics, fmt, targets))
+        yield from rows(targets, fmt, page.count(b"\n"), measured)
+
+
+def rows(
+    targets: int, fmt: Format, lines: int, measured: Mapping[str, Sequence[tuple[float, float]]]
+) -> Iterator[Row]:
+    baseline = statistics.median(seconds for seconds, _ in measured[BASELINE])
+    for kind, times in measured.items():
+        total, stretch = (statistics.median(column) for column in zip(*times, strict=True))
+        yield Row(
+            targets=targets,
+            format=fmt.name.lower(),
+            scrape=kind,
+            lines=lines,
+            milliseconds=total * 1e3,
+            microseconds_per_line=total / lines * 1e6,
+            longest_stretch_milliseconds=stretch * 1e3,
+            times_faster=baseline / total,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what a scrape costs.")
+    parser.add_argument("--targets", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    arguments = parser.parse_args()
+    without_created: Callable[[], None] = prometheus_client.disable_created_metrics  # not annotated there
+    without_created()
+    print(
+        f"{'targets':>7}  {'format':<11}  {'scrape':<27}{'lines':>8}{'ms':>9}"
+        f"{'µs/line':>9}{'stretch ms':>12}{'ratio':>8}"
+    )
+    measured = []
+    for targets in arguments.targets:
+        for row in measure(targets, arguments.rounds):
+            measured.append(asdict(row))
+            print(
+                f"{row.targets:>7}  {row.format:<11}  {row.scrape:<27}{row.lines:>8}{row.milliseconds:>9.1f}"
+                f"{row.microseconds_per_line:>9.3f}{row.longest_stretch_milliseconds:>12.2f}{row.times_faster:>8.1f}"
+            )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(measured, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""The configuration: a YAML file, checked as a whole, as settings that never change."""
+
+from exporter.config.dump import dump
+from exporter.config.load import load_settings
+from exporter.config.model import (
+    AlertmanagerSettings,
+    AlertSettings,
+    BreakerSettings,
+    ExporterSettings,
+    HistorySettings,
+    ProbeSettings,
+)
+from exporter.config.problem import ConfigError, Problem
+from exporter.config.settings import ApiSettings, Settings, TargetSettings
+from exporter.config.values import Secret
+
+__all__ = [
+    "AlertSettings",
+    "AlertmanagerSettings",
+    "ApiSettings",
+    "BreakerSettings",
+    "ConfigError",
+    "ExporterSettings",
+    "HistorySettings",
+    "ProbeSettings",
+    "Problem",
+    "Secret",
+    "Settings",
+    "TargetSettings",
+    "dump",
+    "load_settings",
+]

@@ -1,0 +1,156 @@
+"""A configuration file, with the files it names, as resolved settings."""
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from exporter.config.contradiction import SECRETS, contradictions, written_targets
+from exporter.config.document import Document, Section, read_text
+from exporter.config.model import ConfigFile, TargetFile
+from exporter.config.problem import ConfigError, Problem
+from exporter.config.problem import Path as Place
+from exporter.config.settings import ApiSettings, Settings, TargetSettings
+from exporter.config.values import Secret, check_credential
+
+S = TypeVar("S", bound=Section)
+
+TOKEN_VARIABLE = "R2_EXPORTER_API_TOKEN"  # noqa: S105 - the variable's name, not its value
+_HOST_PART = {"default": "", "eu": ".eu", "fedramp": ".fedramp"}
+
+
+def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
+    """The settings in the file at `path`, with `${NAME}` and the API's token taken from `env`.
+
+    Raises ConfigError with every problem of the file and of those it names.
+    """
+    text = read_text(path, "write one like the project's exporter.yaml, or run `r2-exporter demo`")
+    folder = path.absolute().parent
+    token = env.get(TOKEN_VARIABLE, "")
+
+    document = Document.parse(str(path), text, env)
+    file, problems = document.validate(ConfigFile)
+    contents, unreadable = _read_named(document, folder, with_token=not token)
+    found = [*problems, *contradictions(document), *unreadable, *_token_problems(token)]
+    if file is None or found:
+        raise ConfigError(str(path), found)
+    return _resolve(file, contents, folder, token)
+
+
+def _token_problems(token: str) -> Iterator[Problem]:
+    try:
+        check_credential(token or "unset")
+    except ValueError as error:
+        yield Problem("", None, f"the environment variable {TOKEN_VARIABLE} {error}")
+
+
+def _read_named(
+    document: Document, folder: Path, *, with_token: bool
+) -> tuple[dict[Place, str], list[Problem]]:
+    """The text of every file the document names, by the place that names it."""
+    contents: dict[Place, str] = {}
+    problems: list[Problem] = []
+    for place, name, read in _named(document, with_token):
+        shown = str(folder / name)
+        if place in document.hidden or not shown.isprintable():
+            shown = "the file"
+        try:
+            contents[place] = read(folder / name)
+        except ConfigError as error:
+            problems.append(document.problem(place, f"{shown}: {error.problems[0].message}"))
+        except ValueError as error:
+            problems.append(document.problem(place, f"{shown}: {error}"))
+    return contents, problems
+
+
+def _named(document: Document, with_token: bool) -> Iterator[tuple[Place, str, Callable[[Path], str]]]:
+    readers = {f"{key}_file": _credential for key in SECRETS} | {"ca_file": _certificates}
+    for place, target in written_targets(document):
+        for key, reader in readers.items():
+            name = target.get(key)
+            if isinstance(name, str) and name:
+                yield (*place, key), name, reader
+    api = document.data.get("api") if isinstance(document.data, dict) else None
+    name = api.get("token_file") if isinstance(api, dict) else None
+    if with_token and isinstance(name, str) and name:
+        yield ("api", "token_file"), name, _credential
+
+
+def _credential(path: Path) -> str:
+    text = read_text(path, "create it with the secret as its only line")
+    return check_credential(text.removesuffix("\n").removesuffix("\r"))
+
+
+def _certificates(path: Path) -> str:
+    text = read_text(path, "it should hold the trusted certificates in PEM form")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        raise ValueError("holds no certificates in PEM form (BEGIN CERTIFICATE)") from None
+    return text
+
+
+def _resolve(file: ConfigFile, contents: Mapping[Place, str], folder: Path, token: str) -> Settings:
+    token = token or contents.get(("api", "token_file"), "")
+    return Settings(
+        exporter=file.exporter,
+        probe=file.probe,
+        breaker=file.breaker,
+        alerts=file.alerts,
+        alertmanager=file.alertmanager,
+        history=file.history,
+        api=ApiSettings(
+            token_file=_located(folder, file.api.token_file) or "",
+            token=Secret(token) if token else None,
+            cors_origins=file.api.cors_origins,
+        ),
+        targets=tuple(
+            _resolve_target(file, target, _secrets(contents, ("targets", number)), folder)
+            for number, target in enumerate(file.targets)
+        ),
+    )
+
+
+def _secrets(contents: Mapping[Place, str], place: Place) -> dict[str, Secret]:
+    """What the target's secret files hold, by the key that the secret itself would have."""
+    read = {key: contents.get((*place, f"{key}_file")) for key in SECRETS}
+    return {key: Secret(text) for key, text in read.items() if text is not None}
+
+
+def _resolve_target(
+    file: ConfigFile, target: TargetFile, read: Mapping[str, Secret], folder: Path
+) -> TargetSettings:
+    return TargetSettings(
+        name=target.name,
+        endpoint=_endpoint(target),
+        bucket=target.bucket,
+        region=target.region or ("auto" if target.account_id else "us-east-1"),
+        addressing_style=target.addressing_style,
+        access_key_id=read.get("access_key_id", target.access_key_id),
+        access_key_id_file=_located(folder, target.access_key_id_file),
+        secret_access_key=read.get("secret_access_key", target.secret_access_key),
+        secret_access_key_file=_located(folder, target.secret_access_key_file),
+        session_token=read.get("session_token", target.session_token),
+        session_token_file=_located(folder, target.session_token_file),
+        ca_file=_located(folder, target.ca_file),
+        labels=target.labels,
+        probe=_overlaid(file.probe, target.probe),
+        breaker=_overlaid(file.breaker, target.breaker),
+        alerts=_overlaid(file.alerts, target.alerts),
+    )
+
+
+def _endpoint(target: TargetFile) -> str:
+    """R2's S3 endpoints: https://developers.cloudflare.com/r2/reference/data-location/."""
+    if target.endpoint:
+        return target.endpoint
+    return f"https://{target.account_id}{_HOST_PART[target.jurisdiction]}.r2.cloudflarestorage.com"
+
+
+def _located(folder: Path, name: str | None) -> str | None:
+    return str(folder / name) if name else None
+
+
+def _overlaid(defaults: S, given: S) -> S:
+    """The defaults, except for the keys that were written down in `given`."""
+    return defaults.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})

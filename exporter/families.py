@@ -1,0 +1,142 @@
+"""The metric families of probing: names, labels, help texts and bucket edges."""
+
+from exporter.exposition import Registry
+
+DURATION_BUCKETS = (
+    *(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2),
+    *(0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
+)
+"""Seconds of one operation, chosen for small objects in object storage.
+
+A store on the same network answers in 2 to 20 ms, R2 and S3 read a small object in 20 to 200 ms, and
+writes, listings and fresh TLS connections take 100 to 800 ms; so most edges lie between 10 ms and 1 s.
+The edge at 2 s is the default slow threshold, so that the share of slow calls is exact; 5 s is the
+default timeout and 10 s a patient one. A quantile is interpolated inside the bucket that holds it,
+so between 20 ms and 5 s it is off by less than the widest ratio of neighbours there, 5/3, and by 1.5
+or less at most edges; below and above, by less than a factor of 2.
+"""
+
+PHASE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 5.0)
+"""Seconds of one phase: about two edges a decade, for a target has five phases of each operation.
+
+They tell which phase grew, from a resolver's cache (under 1 ms) over a round trip (1 to 200 ms) to the
+default timeout (5 s); for a mean, divide the sum by the count.
+"""
+
+LATENESS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+"""Seconds a probe starts after it was due: a healthy schedule stays under the edge at 0.1."""
+
+
+class Families:
+    """Every family, registered in the order of the page."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._targets(registry)
+        self._probes(registry)
+        self._exporter(registry)
+
+    def _targets(self, registry: Registry) -> None:
+        self.target_info = registry.gauge(
+            "r2_target_info",
+            "Where a target is, with the labels its configuration gives it; always 1.",
+            ("target", "bucket", "endpoint", "region"),
+        )
+        self.target_up = registry.gauge(
+            "r2_target_up", "Whether the last run of a target's probes succeeded (1) or not (0).", ("target",)
+        )
+        self.threshold = registry.gauge(
+            "r2_config_threshold",
+            "The setting in force that alerting rules compare with; the name tells its unit.",
+            ("target", "name"),
+        )
+        self.billed = registry.counter(
+            "r2_billed_operations_total",
+            "Operations sent to the storage, by the class R2 bills them in.",
+            ("target", "class"),
+        )
+        self.cleanups = registry.counter(
+            "r2_probe_cleanups_total",
+            "Attempts to delete an object a probe wrote, apart from the probed DELETE.",
+            ("target", "result"),
+        )
+        self.leftovers = registry.counter(
+            "r2_leftover_objects_deleted_total",
+            "Objects left behind by earlier runs that a sweep deleted.",
+            ("target",),
+        )
+        self.certificate_expiry = registry.gauge(
+            "r2_tls_certificate_expiry_timestamp_seconds",
+            "When the endpoint's TLS certificate expires, in Unix time.",
+            ("target",),
+        )
+        self.clock_skew = registry.gauge(
+            "r2_target_clock_skew_seconds",
+            "How far this machine's clock is ahead of the storage's, from the Date of its last answer.",
+            ("target",),
+        )
+
+    def _probes(self, registry: Registry) -> None:
+        self.duration = registry.histogram(
+            "r2_probe_duration_seconds",
+            "Time an operation took, failures and timeouts included.",
+            ("target", "operation"),
+            buckets=DURATION_BUCKETS,
+        )
+        self.phase = registry.histogram(
+            "r2_probe_phase_duration_seconds",
+            "Time each phase of an operation took, where the phase happened.",
+            ("target", "operation", "phase"),
+            buckets=PHASE_BUCKETS,
+        )
+        self.probes = registry.counter(
+            "r2_probes_total", "Operations sent, by result.", ("target", "operation", "result")
+        )
+        self.errors = registry.counter(
+            "r2_probe_errors_total", "Failed operations, by reason.", ("target", "operation", "reason")
+        )
+        self.skipped = registry.counter(
+            "r2_probes_skipped_total",
+            "Operations that were due but not sent, by reason.",
+            ("target", "operation", "reason"),
+        )
+        self.reconnects = registry.counter(
+            "r2_probe_reconnects_total",
+            "Operations whose kept connection was found closed and was opened anew.",
+            ("target", "operation"),
+        )
+        self.success = registry.gauge(
+            "r2_probe_success",
+            "Whether the last operation succeeded (1) or failed (0).",
+            ("target", "operation"),
+        )
+        self.last_run = registry.gauge(
+            "r2_probe_last_run_timestamp_seconds",
+            "When the last operation started, in Unix time.",
+            ("target", "operation"),
+        )
+
+    def _exporter(self, registry: Registry) -> None:
+        self.build_info = registry.gauge(
+            "r2_exporter_build_info", "Which build of the exporter runs; always 1."
+        )
+        self.loop_lag = registry.gauge(
+            "r2_exporter_event_loop_lag_seconds", "Largest delay of the event loop in the last minute."
+        )
+        self.lateness = registry.histogram(
+            "r2_exporter_schedule_lateness_seconds",
+            "How long after it was due each run of probes started.",
+            buckets=LATENESS_BUCKETS,
+        )
+        self.lateness_max = registry.gauge(
+            "r2_exporter_schedule_lateness_max_seconds",
+            "Largest lateness of a run of probes in the last minute.",
+        )
+        self.in_flight = registry.gauge("r2_exporter_probes_in_flight", "Operations being probed right now.")
+        self.reload_successful = registry.gauge(
+            "r2_exporter_config_last_reload_successful",
+            "Whether the last attempt to load the configuration succeeded (1) or failed (0).",
+        )
+        self.reload_timestamp = registry.gauge(
+            "r2_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last loaded successfully, in Unix time.",
+        )

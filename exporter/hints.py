@@ -1,0 +1,71 @@
+"""What to check when the storage refuses: one sentence for each S3 error code that has one.
+
+R2's codes: https://developers.cloudflare.com/r2/api/error-codes/
+S3's codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
+"""
+
+from exporter.s3.xml import S3Error
+
+_BY_CODE = {
+    "AccessDenied": (
+        "The keys are known but may not do this. On R2, give the API token Object Read & Write for this very "
+        "bucket; a read-only token cannot PUT or DELETE. On AWS, GET of a missing key needs s3:ListBucket."
+    ),
+    "AuthorizationHeaderMalformed": "Check `region`: R2 takes auto, AWS the bucket's own region.",
+    "ExpiredToken": "The session token has expired: renew it, or use keys that do not expire.",
+    "InvalidAccessKeyId": (
+        "The storage does not know this access key ID. On R2, check that it belongs to this account_id and "
+        "jurisdiction, that its API token still exists, and that it is the ID (32 characters), not the "
+        "secret."
+    ),
+    "InvalidToken": "Check `session_token`: R2's permanent keys have none.",
+    "MethodNotAllowed": "The endpoint does not take this operation: check `endpoint` for a stray path.",
+    "NoCredentials": (
+        "Set access_key_id and secret_access_key (or their _file forms) for the target, or AWS_ACCESS_KEY_ID "
+        "and AWS_SECRET_ACCESS_KEY in the environment."
+    ),
+    "NoSuchBucket": (
+        "Check `bucket`, and on R2 that it lives in this account_id and jurisdiction: a bucket made in the "
+        "EU is found at the EU endpoint only."
+    ),
+    "NotEntitled": "The Cloudflare account has no R2 subscription.",
+    "NotImplemented": (
+        "The storage refused a feature of the request. R2 does not take x-amz-checksum-* headers and "
+        "trailers: look for a proxy that adds headers."
+    ),
+    "ObjectLockedByBucketPolicy": "A bucket lock rule covers the probe's prefix: change one of them.",
+    "RequestTimeTooSkewed": "Set this machine's clock by NTP: a signature is good for 15 minutes.",
+    "SignatureDoesNotMatch": (
+        "The access key ID is known but the secret is not its secret: copy it again, mind a line end or a "
+        "space. On R2 the secret is shown once, when the API token is made. A proxy that rewrites headers "
+        "breaks signatures too."
+    ),
+    "SlowDown": "The storage asks for fewer requests: lengthen `interval`, or see who else uses the bucket.",
+    "TooManyRequests": "R2 limits requests: lengthen `interval`, or see who else uses the bucket.",
+    "Unauthorized": (
+        "On R2, the API token is missing, expired or of another account. PutObject with checksum headers "
+        "gets this misleading answer too."
+    ),
+}
+_BY_STATUS = {
+    401: _BY_CODE["Unauthorized"],
+    403: (
+        "The answer names no S3 error code (an answer to HEAD never does): see what GET or LIST of the same "
+        "target says. Check key ID, secret, account_id and bucket, in this order."
+    ),
+    429: _BY_CODE["TooManyRequests"],
+    501: _BY_CODE["NotImplemented"],
+}
+
+
+def hint_for(status: int | None, error: S3Error) -> str:
+    """What to check, or an empty string where there is nothing to add to the message."""
+    if status is not None and 300 <= status < 400:
+        places = [f"`region: {error.region}`"] if error.region else []
+        places += [f"`endpoint: https://{error.endpoint}`"] if error.endpoint else []
+        where = " or ".join(places) or "the bucket's own region and endpoint"
+        return f"The bucket is served elsewhere, and a signed request cannot follow: set {where}."
+    if error.code == "AuthorizationHeaderMalformed" and error.region:
+        return f"The bucket is in another region: set `region: {error.region}`."
+    by_status = _BY_STATUS.get(status, "") if status is not None and not error.code else ""
+    return _BY_CODE.get(error.code, by_status)

@@ -1,0 +1,178 @@
+"""Structured logs: one line per event, logfmt or JSON, with secrets masked."""
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Literal, TextIO
+from urllib.parse import quote
+
+import structlog
+from pydantic import Secret, SecretBytes, SecretStr
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK = "***"
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+# At DEBUG these print signed headers and URLs; aiohttp.access prints a line per scrape.
+_QUIET_LOGGERS = ("botocore", "boto3", "s3transfer", "urllib3", "aiohttp.access")
+
+_SECRET_KEY = re.compile(
+    r"authorization|secret|password|passwd|token|signature|credential|cookie|private[-_]?key", re.IGNORECASE
+)
+_SECRET_TEXT = (
+    re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:[\w-]+ +)?)[^\s'\",]+", re.IGNORECASE),
+    re.compile(r"((?:signature|security-token|credential)=)[^\s&'\",]+", re.IGNORECASE),
+)
+# Shorter strings would mask ordinary words all over the log.
+_MIN_SECRET_LENGTH = 4
+_FIRST_KEYS = ("ts", "level", "msg", "logger")
+
+
+class _KnownSecrets:
+    """The secret strings in use now. `pattern` is swapped whole, so any thread may read it."""
+
+    def __init__(self) -> None:
+        self.pattern: re.Pattern[str] | None = None
+
+    def replace(self, secrets: Iterable[str]) -> None:
+        spellings = {
+            spelling
+            for secret in secrets
+            if len(secret) >= _MIN_SECRET_LENGTH
+            for spelling in (secret, _quoted(secret), repr(secret)[1:-1])
+        }
+        longest_first = sorted(spellings, key=len, reverse=True)
+        self.pattern = re.compile("|".join(map(re.escape, longest_first))) if spellings else None
+
+
+def _quoted(secret: str) -> str:
+    """As it stands in a URL."""
+    return quote(secret, safe="", errors="replace")
+
+
+_known = _KnownSecrets()
+
+
+def register_secrets(secrets: Iterable[str | Secret[str]]) -> None:
+    """Mask these strings wherever they appear in a line, tracebacks included.
+
+    Replaces what was registered before, so that a reload forgets retired secrets. Strings
+    under four characters are not masked in running text, only under a secret-looking key.
+    """
+    _known.replace(s if isinstance(s, str) else s.get_secret_value() for s in secrets)
+
+
+def mask(text: str) -> str:
+    """`text` with registered secrets and anything that looks like a credential as `***`."""
+    if _known.pattern is not None:
+        text = _known.pattern.sub(MASK, text)
+    for pattern in _SECRET_TEXT:
+        text = pattern.sub(rf"\1{MASK}", text)
+    return text
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether a field or header of this name holds a secret; `token_file` holds a path."""
+    return _SECRET_KEY.search(key) is not None and not key.lower().endswith("_file")
+
+
+def configure(level: str, fmt: Literal["logfmt", "json"], stream: TextIO) -> None:
+    """Send every logger of the process to `stream` in one form; calling again replaces it.
+
+    `level` is one of `LEVELS`. Raises KeyError for another level. Lines carry `ts` (RFC 3339,
+    UTC, milliseconds), `level`, `msg` and `logger`, then the event's own fields.
+    """
+    renderer: Processor = _render_json if fmt == "json" else _render_logfmt
+    stages: list[Processor] = [
+        _add_origin,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _redact,
+        renderer,
+    ]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=stages))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(LEVELS[level])
+    logging.captureWarnings(capture=True)
+    for name in _QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def _add_origin(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Put when, how grave, what and where in front; the same for structlog and stdlib records."""
+    record: logging.LogRecord = event["_record"]
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    level = record.levelname.lower()
+    return {
+        "ts": moment.replace("+00:00", "Z"),
+        "level": "warn" if level == "warning" else level,
+        "msg": event.pop("event", ""),
+        "logger": record.name,
+    } | {f"{key}_" if key in _FIRST_KEYS else key: value for key, value in event.items()}
+
+
+def _redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {mask(key): _plain(key, value) for key, value in event.items()}
+
+
+def _plain(key: str, value: object) -> object:
+    """`value` as what JSON can hold, masked on the way."""
+    if isinstance(value, Secret | SecretStr | SecretBytes) or (value and is_secret_key(key)):
+        return MASK
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    if isinstance(value, Mapping):
+        return {mask(str(k)): _plain(str(k), v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain("", item) for item in value]
+    return mask(str(value))
+
+
+def _render_json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return json.dumps(event)
+
+
+def _render_logfmt(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return " ".join(f"{_logfmt_key(key)}={_logfmt_value(value)}" for key, value in event.items())
+
+
+def _logfmt_key(key: str) -> str:
+    return re.sub(r"[^\w.-]", "_", key)
+
+
+def _logfmt_value(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case dict() | list():
+            text = json.dumps(value, ensure_ascii=False)
+        case _:
+            text = str(value)
+    if text and text.isprintable() and not re.search(r'[\s="\\]', text):
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in quoted)

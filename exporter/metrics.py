@@ -1,0 +1,232 @@
+"""Which series exist, and what each outcome does to them."""
+
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from exporter.exposition import Registry
+from exporter.families import Families
+from exporter.outcome import BillingClass, Operation, Outcome, Reason, SkipReason
+from exporter.series import Exemplar
+
+WINDOW = 60.0
+"""Seconds that the largest loop lag and lateness look back."""
+
+REQUEST_ID_LIMIT = 100
+"""Characters of a request id kept for an exemplar; R2 sends 20 to 32, S3 up to 76."""
+
+_RESULTS = ("success", "failure")
+_UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
+
+
+class Metrics:
+    """The exporter's series; `registry` renders them.
+
+    What arrives for a target that is not there (its last outcomes, after a reload removed it) is
+    dropped, so that a removed target leaves no series.
+    """
+
+    def __init__(self) -> None:
+        self.registry = Registry("target", _runtime_collectors())
+        self._families = Families(self.registry)
+        self._operations: dict[str, set[Operation]] = {}
+        self._largest_lag = WindowMax(WINDOW)
+        self._largest_lateness = WindowMax(WINDOW)
+
+    def add_target(
+        self,
+        name: str,
+        operations: Sequence[Operation],
+        *,
+        labels: Mapping[str, str],
+        bucket: str,
+        endpoint: str,
+        region: str,
+        thresholds: Mapping[str, float],
+    ) -> None:
+        """Begin a target with its counters at 0, so that `rate()` sees its first failure.
+
+        `labels` are the user's own, on `r2_target_info` alone; each target carries only those it
+        has, for Prometheus takes an empty label and a missing one for the same. Raises ValueError
+        if the target is already there, or for a label name that Prometheus does not take.
+        """
+        if name in self._operations:
+            raise ValueError(f"target {name} is already there")
+        self._operations[name] = set()
+        for result in _RESULTS:
+            self._families.cleanups.labels(name, result)
+        for billing_class in BillingClass:
+            self._families.billed.labels(name, billing_class)
+        self._families.leftovers.labels(name)
+        self.update_target(
+            name,
+            operations,
+            labels=labels,
+            bucket=bucket,
+            endpoint=endpoint,
+            region=region,
+            thresholds=thresholds,
+        )
+
+    def update_target(
+        self,
+        name: str,
+        operations: Sequence[Operation],
+        *,
+        labels: Mapping[str, str],
+        bucket: str,
+        endpoint: str,
+        region: str,
+        thresholds: Mapping[str, float],
+    ) -> None:
+        """Take over a target's changed settings; its counters go on. Raises KeyError for an unknown target.
+
+        An operation that is no longer probed loses all its series: a gauge would stand still and a
+        counter would look like an operation that is never due. If it comes back it begins at 0,
+        which `rate()` takes for a restart. What was learnt of the endpoint is learnt anew.
+        """
+        families = self._families
+        for gone in self._operations[name].difference(operations):
+            self.registry.remove(name, operation=gone)
+            self._operations[name].remove(gone)
+        for operation in operations:
+            self._begin_operation(name, operation)
+        for settings in (families.target_info, families.threshold):
+            settings.remove(name)
+        for learnt in (families.certificate_expiry, families.clock_skew):
+            learnt.remove(name)
+        families.target_info.labels(name, bucket, endpoint, region, **labels).set(1)
+        for setting, value in thresholds.items():
+            families.threshold.labels(name, setting).set(value)
+
+    def remove_target(self, name: str) -> None:
+        """Drop every series of a target; one that is not there is no error."""
+        self._operations.pop(name, None)
+        self.registry.remove(name)
+
+    def record(self, outcome: Outcome) -> None:
+        """Count one operation. A timeout is observed with the whole time it took."""
+        if outcome.target not in self._operations:
+            return
+        self._begin_operation(outcome.target, outcome.operation)
+        families, series = self._families, (outcome.target, outcome.operation)
+        exemplar = _exemplar(outcome)
+        families.duration.labels(*series).observe(outcome.duration, exemplar)
+        for phase, seconds in outcome.phases.items():
+            families.phase.labels(*series, phase).observe(seconds)
+        families.probes.labels(*series, "success" if outcome.success else "failure").inc()
+        if outcome.failure is not None:
+            families.errors.labels(*series, outcome.failure.reason).inc(exemplar=exemplar)
+        if outcome.reconnected:
+            families.reconnects.labels(*series).inc()
+        families.success.labels(*series).set(outcome.success)
+        families.last_run.labels(*series).set(outcome.started_at)
+        if outcome.billed is not None:
+            self.billed(outcome.target, outcome.billed)
+        if outcome.certificate_expiry is not None:
+            families.certificate_expiry.labels(outcome.target).set(outcome.certificate_expiry)
+        if outcome.clock_skew is not None:
+            families.clock_skew.labels(outcome.target).set(outcome.clock_skew)
+
+    def skip(self, target: str, operation: Operation, reason: SkipReason, count: int = 1) -> None:
+        """Count operations that were due but not sent."""
+        if target in self._operations:
+            self._begin_operation(target, operation)
+            self._families.skipped.labels(target, operation, reason).inc(count)
+
+    def target_up(self, target: str, up: bool) -> None:
+        """Say how the target's last run went; before the first there is no series."""
+        if target in self._operations:
+            self._families.target_up.labels(target).set(up)
+
+    def billed(self, target: str, billing_class: BillingClass, count: int = 1) -> None:
+        """Count requests that R2 bills; `record` does it for probes, a sweep's are counted here."""
+        if target in self._operations:
+            self._families.billed.labels(target, billing_class).inc(count)
+
+    def cleanup(self, target: str, success: bool) -> None:
+        """Count an attempt to delete what a probe wrote."""
+        if target in self._operations:
+            self._families.cleanups.labels(target, _RESULTS[not success]).inc()
+
+    def leftovers_deleted(self, target: str, count: int) -> None:
+        """Count objects of earlier runs that a sweep deleted."""
+        if target in self._operations:
+            self._families.leftovers.labels(target).inc(count)
+
+    def set_build_info(self, **labels: str) -> None:
+        """Say once which build runs: `version`, `python_version` and the like."""
+        self._families.build_info.labels(**labels).set(1)
+
+    def loop_lag(self, seconds: float, now: float) -> None:
+        """Take one measured delay of the event loop, at monotonic time `now`.
+
+        To be called every second or so: it also lets the largest lateness age.
+        """
+        self._largest_lag.add(seconds, now)
+        self._families.loop_lag.labels().set(self._largest_lag.value(now))
+        self._families.lateness_max.labels().set(self._largest_lateness.value(now))
+
+    def lateness(self, seconds: float, now: float) -> None:
+        """Take how long after it was due a run started, at monotonic time `now`."""
+        self._families.lateness.labels().observe(seconds)
+        self._largest_lateness.add(seconds, now)
+        self._families.lateness_max.labels().set(self._largest_lateness.value(now))
+
+    def probes_in_flight(self, count: int) -> None:
+        self._families.in_flight.labels().set(count)
+
+    def config_loaded(self, success: bool, now: float) -> None:
+        """Take the result of loading the configuration, at Unix time `now`."""
+        self._families.reload_successful.labels().set(success)
+        if success:
+            self._families.reload_timestamp.labels().set(now)
+
+    def _begin_operation(self, target: str, operation: Operation) -> None:
+        # A probe on demand may name an operation that is not configured.
+        if operation in self._operations[target]:
+            return
+        self._operations[target].add(operation)
+        for result in _RESULTS:
+            self._families.probes.labels(target, operation, result)
+        for reason in Reason:
+            self._families.errors.labels(target, operation, reason)
+        for skip_reason in SkipReason:
+            self._families.skipped.labels(target, operation, skip_reason)
+        self._families.reconnects.labels(target, operation)
+
+
+class WindowMax:
+    """The largest of the values added in the last `width` seconds. Pure: time is passed in."""
+
+    def __init__(self, width: float) -> None:
+        self._width = width
+        # Falling values: one that is followed by a larger one can never be the largest again.
+        self._candidates: deque[tuple[float, float]] = deque()
+
+    def add(self, value: float, now: float) -> None:
+        while self._candidates and self._candidates[-1][1] <= value:
+            self._candidates.pop()
+        self._candidates.append((now, value))
+
+    def value(self, now: float) -> float:
+        """The largest value, or 0 if none was added within the window. `now` never goes back."""
+        while self._candidates and self._candidates[0][0] <= now - self._width:
+            self._candidates.popleft()
+        return self._candidates[0][1] if self._candidates else 0.0
+
+
+def _exemplar(outcome: Outcome) -> Exemplar | None:
+    # A request id comes from the network: it may be of any length and hold anything.
+    request_id = _UNPRINTABLE.sub("", outcome.request_id)[:REQUEST_ID_LIMIT]
+    return Exemplar({"request_id": request_id}, round(outcome.started_at, 3)) if request_id else None
+
+
+def _runtime_collectors() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry

@@ -1,0 +1,171 @@
+"""The operations on one target, and the promise to leave nothing behind in its bucket."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+
+from exporter.config import TargetSettings
+from exporter.keys import ProbeKey, leftovers, new_key
+from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase
+from exporter.storage import Reply, Storage
+from exporter.verify import Written, judge
+
+Record = Callable[[Outcome, Reply], None]
+LEFTOVER_AGE = 3600.0
+SWEEP_PAGES = 20
+BILLING = {
+    Operation.PUT: BillingClass.A,
+    Operation.LIST: BillingClass.A,
+    Operation.GET: BillingClass.B,
+    Operation.HEAD: BillingClass.B,
+    Operation.DELETE: BillingClass.FREE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep removed, how many pages it listed, and why it ended early if it did."""
+
+    deleted: int
+    pages: int
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run's object: its key, its bytes, and what is known of it so far."""
+
+    key: ProbeKey
+    body: bytes
+    timeout: float
+    written: Written | None = None
+    may_be_stored: bool = False
+
+
+class Probe:
+    """Runs the operations of one target. `cleaned` is told whether each cleanup succeeded."""
+
+    def __init__(
+        self,
+        target: TargetSettings,
+        storage: Storage,
+        instance: str,
+        *,
+        cleaned: Callable[[bool], None],
+    ) -> None:
+        self.target = target
+        self._storage = storage
+        self._instance = instance
+        self._cleaned = cleaned
+        self._cleanups: set[asyncio.Task[None]] = set()
+        self._runs = 0
+
+    async def run(
+        self, record: Record, operations: Sequence[Operation] = (), limit: float | None = None
+    ) -> None:
+        """One run: each operation once, in order, its outcome recorded as soon as it is known.
+
+        `operations` defaults to the target's own; `limit` (seconds) lowers the deadline of each.
+        An object that may have been written is removed even if the run is cancelled.
+        """
+        settings = self.target.probe
+        chosen = [operation for operation in Operation if operation in (operations or settings.operations)]
+        run = _Run(
+            key=new_key(settings.key_prefix, self._instance, time.time()),
+            body=secrets.token_bytes(settings.object_size) if Operation.PUT in chosen else b"",
+            timeout=settings.timeout if limit is None else min(settings.timeout, limit),
+        )
+        self._runs += 1
+        every = settings.fresh_connection_every
+        fresh_next = every > 0 and self._runs % every == 0
+        try:
+            for operation in chosen:
+                keep = not (fresh_next and operation is chosen[-1])
+                record(*await self._perform(run, operation, keep_connection=keep))
+        finally:
+            if run.may_be_stored:
+                self._in_background(self._clean_up(run.key))
+
+    async def sweep(self) -> Sweep:
+        """Removes what earlier runs left behind: our keys, older than an hour, in at most 20 pages."""
+        prefix, timeout = self.target.probe.key_prefix, self.target.probe.timeout
+        deleted, token = 0, None
+        for page in range(1, SWEEP_PAGES + 1):
+            reply, listing = await self._storage.list_page(prefix, token, timeout=timeout)
+            if listing is None:
+                return Sweep(deleted, page, reply.failure)
+            for key in leftovers(prefix, listing.keys, time.time(), LEFTOVER_AGE):
+                reply = await self._storage.perform(Operation.DELETE, key, b"", timeout=timeout)
+                if reply.failure is not None:
+                    return Sweep(deleted, page, reply.failure)
+                deleted += 1
+            token = listing.next_token
+            if token is None:
+                return Sweep(deleted, page)
+        return Sweep(deleted, SWEEP_PAGES)
+
+    async def close(self, grace: float) -> None:
+        """Waits up to `grace` seconds for cleanups under way, then closes the connections."""
+        if self._cleanups:
+            _, late = await asyncio.wait(self._cleanups, timeout=grace)
+            for task in late:
+                task.cancel()
+        await self._storage.close()
+
+    async def _perform(
+        self, run: _Run, operation: Operation, *, keep_connection: bool
+    ) -> tuple[Outcome, Reply]:
+        if operation is Operation.PUT:
+            run.may_be_stored = True
+        reply = await self._storage.perform(
+            operation, run.key, run.body, timeout=run.timeout, keep_connection=keep_connection
+        )
+        failure = reply.failure or judge(operation, reply.answer, run.key, run.written)
+        if operation is Operation.PUT:
+            run.written = Written.from_put(run.body, reply.answer if failure is None else None)
+            run.may_be_stored = may_be_stored(reply)
+        elif operation is Operation.DELETE and failure is None:
+            run.may_be_stored = False
+        return self._outcome(operation, reply, failure), reply
+
+    async def _clean_up(self, key: ProbeKey) -> None:
+        reply = await self._storage.perform(Operation.DELETE, key, b"", timeout=self.target.probe.timeout)
+        self._cleaned(reply.failure is None)
+
+    def _in_background(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._cleanups.add(task)
+        task.add_done_callback(self._cleanups.discard)
+
+    def _outcome(self, operation: Operation, reply: Reply, failure: Failure | None) -> Outcome:
+        return Outcome(
+            target=self.target.name,
+            operation=operation,
+            started_at=reply.started_at,
+            duration=reply.duration,
+            phases=reply.phases,
+            status=reply.status,
+            request_id=reply.request_id,
+            failure=failure,
+            billed=BILLING[operation] if is_billed(reply) else None,
+            reconnected=reply.reconnected,
+            certificate_expiry=reply.answer.certificate_expiry if reply.answer else None,
+            clock_skew=reply.answer.clock_skew if reply.answer else None,
+        )
+
+
+def may_be_stored(put: Reply) -> bool:
+    """Whether an object may exist after this PUT: no, if it was never sent or was refused outright."""
+    if put.status is None:
+        return Phase.PROCESSING in put.phases
+    return not 300 <= put.status < 500
+
+
+def is_billed(reply: Reply) -> bool:
+    """Whether R2 counts this request: it was sent, and not turned away with 401 as unauthorized.
+
+    https://developers.cloudflare.com/r2/pricing/
+    """
+    return Phase.PROCESSING in reply.phases and reply.status != 401

@@ -1,0 +1,118 @@
+"""What went wrong, as exactly one reason: from an error of the connection, or from an S3 answer."""
+
+import ssl
+
+import aiohttp
+
+from exporter.hints import hint_for
+from exporter.outcome import Failure, Phase, Reason
+from exporter.s3.client import Answer, LostConnectionError
+from exporter.s3.credentials import CredentialsError
+from exporter.s3.trace import Trace
+from exporter.s3.xml import S3Error
+
+_THROTTLING = {
+    "SlowDown",
+    "TooManyRequests",
+    "TooManyRequestsException",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "BandwidthLimitExceeded",
+}
+_AUTHENTICATION = {
+    "AccessDenied",
+    "AuthorizationHeaderMalformed",
+    "AuthorizationQueryParametersError",
+    "ExpiredRequest",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "Unauthorized",
+}
+_WAITING_FOR = {
+    Phase.RESOLVE: "the name to resolve",
+    Phase.CONNECT: "the connection",
+    Phase.TLS: "the TLS handshake",
+    Phase.PROCESSING: "the first byte of the answer",
+    Phase.TRANSFER: "the rest of the answer",
+}
+
+
+def explain_error(error: Exception, trace: Trace, timeout: float) -> Failure:
+    """The failure behind an exception of `Client.send`. `timeout` is the deadline in seconds."""
+    # The exception's own text is not repeated: it may hold a URL with a password of a proxy.
+    match error:
+        case TimeoutError():
+            waiting = f", waiting for {_WAITING_FOR[trace.last_phase]}" if trace.last_phase else ""
+            return _failure(Reason.TIMEOUT, f"no complete answer within {timeout:g}s{waiting}")
+        case CredentialsError():
+            return _failure(Reason.AUTH, str(error), code="NoCredentials")
+        case aiohttp.ClientConnectorDNSError():
+            return _failure(Reason.DNS, f"cannot resolve {error.host}: {error.strerror or 'no address'}")
+        case aiohttp.ClientConnectorCertificateError():
+            cause = error.certificate_error
+            detail = getattr(cause, "verify_message", "") or str(cause)
+            return _failure(Reason.TLS, f"the certificate of {error.host} is not valid: {detail}")
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            reason = getattr(error.__cause__ or error, "reason", None)
+            return _failure(Reason.TLS, f"the TLS handshake failed: {reason or type(error).__name__}")
+        case aiohttp.ClientHttpProxyError():
+            return _failure(Reason.CONNECT, f"the proxy answered HTTP {error.status}")
+        case aiohttp.ClientProxyConnectionError():
+            return _failure(Reason.CONNECT, f"cannot reach the proxy: {_os_message(error.os_error)}")
+        case aiohttp.ClientConnectorError() if trace.last_phase is Phase.TLS:
+            return _failure(
+                Reason.TLS, f"connection lost in the TLS handshake: {_os_message(error.os_error)}"
+            )
+        case aiohttp.ClientConnectorError():
+            where = f"{error.host}:{error.port}"
+            return _failure(Reason.CONNECT, f"cannot connect to {where}: {_os_message(error.os_error)}")
+        case LostConnectionError():
+            lost = error.__cause__
+            detail = _os_message(lost) if isinstance(lost, OSError) else "closed by the other side"
+            return _failure(Reason.CONNECT, f"connection lost before the answer: {detail}")
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
+            return _failure(Reason.CONNECT, "connection lost in the middle of the answer")
+        case aiohttp.ClientResponseError():
+            return _failure(Reason.SERVER, "the answer is not valid HTTP")
+        case _:
+            return _failure(Reason.OTHER, f"unexpected {type(error).__name__}")
+
+
+def explain_answer(answer: Answer, s3: S3Error) -> Failure | None:
+    """The failure that an HTTP status and S3's error code speak of, or None for 2xx."""
+    if 200 <= answer.status < 300:
+        return None
+    reason = _reason_of(answer.status, s3.code)
+    said = ": ".join(part for part in (s3.code, s3.message) if part)
+    message = f"HTTP {answer.status}" + (f" {said}" if said else "")
+    if s3.code == "RequestTimeTooSkewed" and answer.clock_skew is not None:
+        ahead = "ahead of" if answer.clock_skew > 0 else "behind"
+        message += f" (this machine's clock is {abs(answer.clock_skew):.0f}s {ahead} the storage's)"
+    return Failure(reason, message, s3.code, hint_for(answer.status, s3))
+
+
+def _reason_of(status: int, code: str) -> Reason:
+    if status == 429 or code in _THROTTLING:
+        return Reason.THROTTLED
+    if status == 408 or code == "RequestTimeout":
+        return Reason.TIMEOUT
+    if status in (401, 403) or code in _AUTHENTICATION:
+        return Reason.AUTH
+    # NotImplemented speaks of the request: sending it again or later will not help.
+    if status < 500 or status == 501:
+        return Reason.CLIENT
+    return Reason.SERVER
+
+
+def _failure(reason: Reason, message: str, code: str = "") -> Failure:
+    return Failure(reason, message, code, hint_for(None, S3Error(code=code)))
+
+
+def _os_message(error: OSError) -> str:
+    return error.strerror or type(error).__name__

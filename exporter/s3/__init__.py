@@ -1,0 +1,1 @@
+"""One signed S3 request: addressed, signed, sent, timed and explained."""

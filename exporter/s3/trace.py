@@ -1,0 +1,117 @@
+"""When each phase of one request began and ended, by the monotonic clock."""
+
+import ssl
+import time
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
+
+from aiohttp import ClientSession, TraceConfig
+
+from exporter.outcome import Phase
+
+_current: ContextVar["Trace | None"] = ContextVar("current_trace", default=None)
+
+
+class Trace:
+    """The marks of one request, in seconds of the monotonic clock.
+
+    A phase runs from its mark to the next one that was set, so a request that failed midway
+    has the time spent in its last phase, and a phase that was never entered is absent.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.ended: float | None = None
+        self.reused = False
+        self.reconnected = False
+        self._marks: dict[Phase, float] = {}
+
+    def enter(self, phase: Phase) -> None:
+        self._marks[phase] = time.perf_counter()
+
+    def leave(self, phase: Phase) -> None:
+        """Takes back a mark: aiohttp says a connection begins before it resolves the name."""
+        self._marks.pop(phase, None)
+
+    def restart(self) -> None:
+        """Begins anew on a fresh connection, after a kept one turned out to be closed."""
+        self.reused = False
+        self.reconnected = True
+        self._marks.clear()
+
+    def finish(self) -> None:
+        self.ended = time.perf_counter()
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start to the end of the request."""
+        return (time.perf_counter() if self.ended is None else self.ended) - self.started
+
+    @property
+    def last_phase(self) -> Phase | None:
+        return max(self._marks, key=self._marks.__getitem__, default=None)
+
+    def has_entered(self, phase: Phase) -> bool:
+        return phase in self._marks
+
+    def phases(self) -> dict[Phase, float]:
+        """Seconds spent in each phase that was entered."""
+        marks = sorted(self._marks.items(), key=lambda mark: mark[1])
+        ends = [at for _, at in marks[1:]] + [self.started + self.duration]
+        return {phase: end - at for (phase, at), end in zip(marks, ends, strict=True)}
+
+
+class TimedSSLContext(ssl.SSLContext):
+    """An SSLContext that marks where connecting ends and the TLS handshake begins.
+
+    aiohttp reports both as one; the event loop calls `wrap_bio` between them, once the socket
+    is connected and before the first handshake message.
+    """
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        trace = _current.get()
+        if trace is not None:
+            trace.enter(Phase.TLS)
+        return super().wrap_bio(*args, **kwargs)
+
+
+def watch(trace: Trace) -> None:
+    """Makes `trace` the one of this task's request."""
+    _current.set(trace)
+
+
+def current() -> Trace:
+    """The trace of this task's request. Raises LookupError outside one."""
+    trace = _current.get()
+    if trace is None:
+        raise LookupError("no request is being traced")
+    return trace
+
+
+def trace_config() -> TraceConfig:
+    """The aiohttp hooks that set the marks of the current trace."""
+    config = TraceConfig()
+
+    async def resolving(_session: ClientSession, _context: SimpleNamespace, _params: object) -> None:
+        trace = current()
+        trace.leave(Phase.CONNECT)
+        trace.enter(Phase.RESOLVE)
+
+    async def connecting(_session: ClientSession, _context: SimpleNamespace, _params: object) -> None:
+        current().enter(Phase.CONNECT)
+
+    async def sending(_session: ClientSession, _context: SimpleNamespace, _params: object) -> None:
+        current().enter(Phase.PROCESSING)
+
+    async def reusing(_session: ClientSession, _context: SimpleNamespace, _params: object) -> None:
+        trace = current()
+        trace.reused = True
+        trace.enter(Phase.PROCESSING)
+
+    config.on_dns_resolvehost_start.append(resolving)
+    config.on_dns_resolvehost_end.append(connecting)
+    config.on_connection_create_start.append(connecting)
+    config.on_connection_create_end.append(sending)
+    config.on_connection_reuseconn.append(reusing)
+    return config

@@ -1,0 +1,71 @@
+"""The two XML documents of S3 that a probe reads: an error and a listing."""
+
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+
+@dataclass(frozen=True, slots=True)
+class S3Error:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; fields it lacked are empty."""
+
+    code: str = ""
+    message: str = ""
+    request_id: str = ""
+    region: str = ""
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
+
+    keys: list[str]
+    next_token: str | None
+
+
+class GarbageError(Exception):
+    """The body is not the XML document that S3 promises here."""
+
+
+def parse_error(body: bytes) -> S3Error:
+    """The error in `body`; an empty one where the body holds none (a HEAD, a proxy's HTML page)."""
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314  bodies are cut at 1 MiB, and expat bounds entities
+    except (ElementTree.ParseError, ValueError):
+        return S3Error()
+    if _local(root.tag) != "Error":
+        return S3Error()
+    texts = {_local(child.tag): (child.text or "").strip() for child in root}
+    return S3Error(
+        code=_printable(texts.get("Code", ""), 64),
+        message=_printable(texts.get("Message", ""), 300),
+        request_id=_printable(texts.get("RequestId", ""), 128),
+        region=_printable(texts.get("Region", ""), 64),
+        endpoint=_printable(texts.get("Endpoint", ""), 255),
+    )
+
+
+def parse_listing(body: bytes) -> Listing:
+    """Raises GarbageError with what is wrong."""
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314  as above
+    except (ElementTree.ParseError, ValueError) as error:
+        raise GarbageError("the listing is not well-formed XML") from error
+    if _local(root.tag) != "ListBucketResult":
+        raise GarbageError(f"expected a ListBucketResult, got <{_printable(_local(root.tag), 40)}>")
+    keys: list[str] = []
+    token = None
+    for child in root:
+        if _local(child.tag) == "Contents":
+            keys.extend(key.text or "" for key in child if _local(key.tag) == "Key")
+        elif _local(child.tag) == "NextContinuationToken":
+            token = child.text
+    return Listing(keys, token)
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _printable(text: str, limit: int) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:limit])

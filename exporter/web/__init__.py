@@ -1,0 +1,1 @@
+"""The HTTP side: who may call, over what transport, and what is answered."""
