@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _STAMP = "%Y%m%dT%H%M%SZ"
-_INSTANCE = r"[a-z0-9](?:[a-z0-9-]{0,62})"
-_NAME = re.compile(rf"(?P<instance>{_INSTANCE})/(?P<stamp>\d{{8}}T\d{{6}}Z)-(?P<nonce>[0-9a-f]{{32}})")
+_NAME = re.compile(r"(?P<instance>[a-z0-9-]{1,63})/(?P<stamp>[0-9]{8}T[0-9]{6}Z)-(?P<nonce>[0-9a-f]{32})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def parse_key(prefix: str, key: str) -> ProbeKey | None:
     if not key.startswith(prefix):
         return None
     match = _NAME.fullmatch(key, len(prefix))
-    if match is None:
+    if match is None or match["instance"] != instance_slug(match["instance"]):
         return None
     try:
         created = datetime.strptime(match["stamp"], _STAMP).replace(tzinfo=UTC)

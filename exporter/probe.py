@@ -40,6 +40,7 @@ class _Run:
     key: ProbeKey
     body: bytes
     timeout: float
+    fresh_next: bool
     written: Written | None = None
     may_be_stored: bool = False
 
@@ -71,22 +72,22 @@ class Probe:
         An object that may have been written is removed even if the run is cancelled.
         """
         settings = self.target.probe
+        every = settings.fresh_connection_every
+        self._runs += 1
         chosen = [operation for operation in Operation if operation in (operations or settings.operations)]
         run = _Run(
             key=new_key(settings.key_prefix, self._instance, time.time()),
             body=secrets.token_bytes(settings.object_size) if Operation.PUT in chosen else b"",
             timeout=settings.timeout if limit is None else min(settings.timeout, limit),
+            fresh_next=every > 0 and self._runs % every == 0,
         )
-        self._runs += 1
-        every = settings.fresh_connection_every
-        fresh_next = every > 0 and self._runs % every == 0
         try:
             for operation in chosen:
-                keep = not (fresh_next and operation is chosen[-1])
+                keep = not (run.fresh_next and operation is chosen[-1])
                 record(*await self._perform(run, operation, keep_connection=keep))
         finally:
             if run.may_be_stored:
-                self._in_background(self._clean_up(run.key))
+                self._in_background(self._clean_up(run))
 
     async def sweep(self) -> Sweep:
         """Removes what earlier runs left behind: our keys, older than an hour, in at most 20 pages."""
@@ -107,11 +108,15 @@ class Probe:
         return Sweep(deleted, SWEEP_PAGES)
 
     async def close(self, grace: float) -> None:
-        """Waits up to `grace` seconds for cleanups under way, then closes the connections."""
+        """Waits up to `grace` seconds for cleanups under way, then closes the connections.
+
+        Call it when no run is under way any more: a cancelled run hands in its cleanup as it ends.
+        """
         if self._cleanups:
             _, late = await asyncio.wait(self._cleanups, timeout=grace)
             for task in late:
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self._storage.close()
 
     async def _perform(
@@ -130,9 +135,19 @@ class Probe:
             run.may_be_stored = False
         return self._outcome(operation, reply, failure), reply
 
-    async def _clean_up(self, key: ProbeKey) -> None:
-        reply = await self._storage.perform(Operation.DELETE, key, b"", timeout=self.target.probe.timeout)
-        self._cleaned(reply.failure is None)
+    async def _clean_up(self, run: _Run) -> None:
+        removed = False
+        try:
+            reply = await self._storage.perform(
+                Operation.DELETE,
+                run.key,
+                b"",
+                timeout=self.target.probe.timeout,
+                keep_connection=not run.fresh_next,
+            )
+            removed = reply.failure is None
+        finally:
+            self._cleaned(removed)
 
     def _in_background(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -159,7 +174,7 @@ class Probe:
 def may_be_stored(put: Reply) -> bool:
     """Whether an object may exist after this PUT: no, if it was never sent or was refused outright."""
     if put.status is None:
-        return Phase.PROCESSING in put.phases
+        return Phase.PROCESSING in put.phases or put.reconnected
     return not 300 <= put.status < 500
 
 

@@ -19,12 +19,23 @@ class Turn:
 class _Entry:
     interval: float
     offset: float
-    number: int
+    number: int = 0
 
     @property
     def due(self) -> float:
+        return self.time_of(self.number)
+
+    def time_of(self, number: int) -> float:
         # Computed from a whole number of intervals each time, so that no error adds up.
-        return self.offset + self.number * self.interval
+        return self.offset + number * self.interval
+
+    def latest(self, now: float) -> int:
+        """The number of the last turn that is due by `now`."""
+        number = math.floor((now - self.offset) / self.interval)
+        # The division rounds, so it may be one turn off to either side.
+        if self.time_of(number) > now:
+            return number - 1
+        return number + 1 if self.time_of(number + 1) <= now else number
 
 
 class Schedule:
@@ -39,14 +50,15 @@ class Schedule:
         self._queue: list[tuple[float, str]] = []
 
     def set(self, name: str, interval: float, now: float) -> None:
-        """Adds `name`, or gives it a new interval (seconds); one that keeps its interval keeps its turn."""
+        """Adds `name`, or gives it a new interval (seconds); one that keeps its interval keeps its turn.
+
+        The first turn is due after `now`, at most an interval later.
+        """
         entry = self._entries.get(name)
         if entry is not None and entry.interval == interval:
             return
-        offset = stable_fraction(name) * interval
-        entry = _Entry(interval, offset, math.ceil((now - offset) / interval))
-        if entry.due < now:  # the division above rounded down
-            entry.number += 1
+        entry = _Entry(interval, stable_fraction(name) * interval)
+        entry.number = entry.latest(now) + 1
         self._entries[name] = entry
         heapq.heappush(self._queue, (entry.due, name))
 
@@ -70,13 +82,9 @@ class Schedule:
         while (due := self.next_due()) is not None and due <= now:
             _, name = heapq.heappop(self._queue)
             entry = self._entries[name]
-            missed = max(0, math.floor((now - entry.due) / entry.interval))
-            entry.number += missed
-            if entry.due > now:  # the division above rounded up
-                entry.number -= 1
-                missed -= 1
-            turns.append(Turn(name, entry.due, missed))
-            entry.number += 1
+            latest = entry.latest(now)
+            turns.append(Turn(name, entry.time_of(latest), missed=latest - entry.number))
+            entry.number = latest + 1
             heapq.heappush(self._queue, (entry.due, name))
         return turns
 

@@ -5,7 +5,8 @@ from typing import Protocol
 
 import boto3
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
-from botocore.exceptions import BotoCoreError
+
+_LAST_MINUTE = 60
 
 
 class CredentialsError(Exception):
@@ -33,39 +34,43 @@ class ChainCredentials:
     """boto3's chain: environment, profile, web identity, container, instance metadata.
 
     https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html
-    Looking them up and refreshing them reads files and asks servers, so both happen in a thread.
-    One object serves every target without keys of its own.
+    Looking them up and refreshing them reads files, runs programs and asks servers, so both happen
+    in a thread: one at a time, and it goes on when its caller has stopped waiting. Credentials that
+    expire are refreshed in good time, while those at hand are still used. One object serves every
+    target without keys of its own.
     """
 
     def __init__(self) -> None:
         self._credentials: Credentials | None = None
-        self._lock = asyncio.Lock()
+        self._frozen: ReadOnlyCredentials | None = None
+        self._lookup: asyncio.Task[ReadOnlyCredentials | CredentialsError] | None = None
 
     async def current(self) -> ReadOnlyCredentials:
-        async with self._lock:
-            if self._credentials is None:
-                self._credentials = await asyncio.to_thread(_find)
-            if self._is_stale():
-                return await asyncio.to_thread(_freeze, self._credentials)
-            return _freeze(self._credentials)
+        at_hand = self._frozen
+        if at_hand is not None and not self._expires_within(None):
+            return at_hand
+        if self._lookup is None or self._lookup.done():
+            self._lookup = asyncio.create_task(asyncio.to_thread(self._look_up))
+        if at_hand is not None and not self._expires_within(_LAST_MINUTE):
+            return at_hand
+        found = await asyncio.shield(self._lookup)
+        if isinstance(found, CredentialsError):
+            raise found
+        return found
 
-    def _is_stale(self) -> bool:
+    def _expires_within(self, seconds: int | None) -> bool:
+        """Whether what is at hand expires so soon; None stands for botocore's own advice."""
         found = self._credentials
-        return isinstance(found, RefreshableCredentials) and found.refresh_needed()
+        return isinstance(found, RefreshableCredentials) and found.refresh_needed(seconds)
 
-
-def _find() -> Credentials:
-    try:
-        found = boto3.Session().get_credentials()
-    except BotoCoreError as error:
-        raise CredentialsError(f"boto3's credential chain failed with {type(error).__name__}") from error
-    if found is None:
-        raise CredentialsError("no credentials in the configuration and none in boto3's credential chain")
-    return found
-
-
-def _freeze(credentials: Credentials) -> ReadOnlyCredentials:
-    try:
-        return credentials.get_frozen_credentials()
-    except BotoCoreError as error:
-        raise CredentialsError(f"refreshing credentials failed with {type(error).__name__}") from error
+    def _look_up(self) -> ReadOnlyCredentials | CredentialsError:
+        try:
+            self._credentials = self._credentials or boto3.Session().get_credentials()
+            if self._credentials is None:
+                return CredentialsError(
+                    "no credentials in the configuration and none in boto3's credential chain"
+                )
+            self._frozen = self._credentials.get_frozen_credentials()
+        except Exception as error:  # the chain runs programs and parses what they say: anything may come
+            return CredentialsError(f"boto3's credential chain failed with {type(error).__name__}")
+        return self._frozen

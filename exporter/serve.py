@@ -1,0 +1,102 @@
+"""`serve` and `demo`: the exporter from its start to its last signal."""
+
+import asyncio
+import platform
+import signal
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from exporter import __version__
+from exporter.app import App
+from exporter.config import ConfigError, Settings, load_settings
+from exporter.demo import DemoStorage
+from exporter.web.server import Server
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(
+    load: Callable[[], Settings],
+    listen: Sequence[tuple[str, int]],
+    web_config: Path | None,
+    listening: Callable[[Sequence[str]], None] = lambda _: None,
+) -> int:
+    """Probes and serves until SIGTERM or SIGINT; SIGHUP reloads. `listening` is told the URLs.
+
+    Returns the exit status. Raises ConfigError for what is unusable at the start.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    app = App(load)
+    app.metrics.set_build_info(
+        version=__version__,
+        python_version=platform.python_version(),
+        implementation=platform.python_implementation(),
+    )
+    server = Server(app, listen, web_config)
+    try:
+        await app.start()
+        await server.start()
+        reloads: set[asyncio.Task[None]] = set()
+
+        def reload() -> None:
+            task = loop.create_task(_reload(server))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        listening(server.urls)
+        log.info("probing", targets=len(app.targets), version=__version__)
+        await stopping.wait()
+        log.info("stopping")
+    except OSError as error:
+        log.error("cannot listen", cause=error.strerror or str(error))
+        return 1
+    finally:
+        await server.stop()
+        await app.stop()
+    return 0
+
+
+async def demo(listen: Sequence[tuple[str, int]], web_config: Path | None) -> int:
+    """`serve` against a storage of its own. Raises DemoError when that cannot start."""
+    async with DemoStorage() as storage:
+        with tempfile.TemporaryDirectory(prefix="r2-exporter-demo-") as folder:
+            config = Path(folder) / "exporter.yaml"
+            config.write_text(storage.settings_text())
+            narrator = asyncio.create_task(_narrate(storage))
+            try:
+                return await serve(lambda: load_settings(config, {}), listen, web_config, _show_around)
+            finally:
+                narrator.cancel()
+
+
+def _show_around(urls: Sequence[str]) -> None:
+    url = urls[0]
+    print(
+        f"""
+r2-exporter demo: two buckets, one of which plays an outage every few minutes. Ctrl-C ends it.
+
+  status          {url}/
+  metrics         {url}/metrics
+  probe, in full  {url}/probe?target=media&debug=true
+""",
+        flush=True,
+    )
+
+
+async def _reload(server: Server) -> None:
+    try:
+        await server.reload()
+    except ConfigError as error:
+        log.error("reload failed; the configuration before stays in force", file=error.source)
+
+
+async def _narrate(storage: DemoStorage) -> None:
+    async for scene in storage.scenes():
+        log.info("demo scene", scene=scene.name, storage=scene.description)

@@ -1,0 +1,72 @@
+"""From a target's settings to its probe: credentials, TLS context, proxy and connections."""
+
+import hashlib
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+from exporter.config import TargetSettings
+from exporter.probe import Probe
+from exporter.s3.address import Address
+from exporter.s3.client import Client, tls_context
+from exporter.s3.credentials import ChainCredentials, CredentialSource, StaticCredentials
+from exporter.storage import Storage
+
+
+class TlsContexts:
+    """One verifying context for each CA bundle, made anew when the bundle's content changes.
+
+    Making one parses every authority of the system, which takes milliseconds: share them, and
+    make them off the event loop.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str | None, bytes], ssl.SSLContext] = {}
+
+    def get(self, ca_file: str | None) -> ssl.SSLContext:
+        """Raises OSError and ssl.SSLError for an unusable bundle."""
+        digest = hashlib.sha256(Path(ca_file).read_bytes()).digest() if ca_file else b""
+        key = (ca_file, digest)
+        if key not in self._made:
+            self._made[key] = tls_context(ca_file)
+        return self._made[key]
+
+
+def make_probe(
+    target: TargetSettings,
+    tls: ssl.SSLContext,
+    chain: ChainCredentials,
+    *,
+    instance: str,
+    cleaned: Callable[[bool], None] = lambda _: None,
+) -> Probe:
+    """A probe of `target`. Opens nothing yet."""
+    address = Address(target.endpoint, target.bucket, virtual_host=target.addressing_style == "virtual")
+    client = Client(tls=tls, proxy=proxy_for(address.url(), getproxies_environment()))
+    storage = Storage(address, target.region, _credentials(target, chain), client)
+    return Probe(target, storage, instance, cleaned=cleaned)
+
+
+def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for `url`, as curl reads them.
+
+    Decided once for a target: aiohttp would read the environment in a thread at every request,
+    and the time of it would count as the storage's.
+    """
+    parts = urlsplit(url)
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc, dict(proxies)):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _credentials(target: TargetSettings, chain: ChainCredentials) -> CredentialSource:
+    if target.access_key_id is None or target.secret_access_key is None:
+        return chain
+    return StaticCredentials(
+        target.access_key_id.get_secret_value(),
+        target.secret_access_key.get_secret_value(),
+        target.session_token.get_secret_value() if target.session_token else None,
+    )

@@ -1,0 +1,42 @@
+"""Every error answers in one JSON form."""
+
+from collections.abc import Sequence
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+log = structlog.get_logger(__name__)
+
+
+def error(status: int, code: str, message: str, details: Sequence[object] = ()) -> web.Response:
+    """`{"error": {"code", "message", "details"}}` with the fitting HTTP status."""
+    body = {"error": {"code": code, "message": message, "details": list(details)}}
+    return web.json_response(body, status=status)
+
+
+@web.middleware
+async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns aiohttp's own errors (404, 405, 413) into that form, and a defect into a bare 500."""
+    try:
+        return await handler(request)
+    except web.HTTPException as raised:
+        if raised.status < 400:
+            raise
+        answer = error(raised.status, raised.reason.lower().replace(" ", "_"), _message(request, raised))
+        if "Allow" in raised.headers:
+            answer.headers["Allow"] = raised.headers["Allow"]
+        return answer
+    except Exception:
+        log.exception("a request failed unexpectedly", method=request.method, path=request.path)
+        return error(500, "internal_error", "The exporter failed to answer; its log says why.")
+
+
+def _message(request: web.Request, raised: web.HTTPException) -> str:
+    match raised:
+        case web.HTTPNotFound():
+            return f"Nothing is at {request.path}; / lists what there is."
+        case web.HTTPMethodNotAllowed():
+            return f"{request.path} takes {', '.join(sorted(raised.allowed_methods))}, not {raised.method}."
+        case _:
+            return raised.text or raised.reason

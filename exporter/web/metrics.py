@@ -1,0 +1,31 @@
+"""`/metrics`: everything, in the format the scraper asks for."""
+
+import asyncio
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from exporter.exposition import negotiate
+from exporter.web.keys import APP
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/metrics")
+async def metrics(request: web.Request) -> web.StreamResponse:
+    form, content_type = negotiate(request.headers.get("Accept"))
+    return await stream(request, content_type, request.app[APP].metrics.registry.render(form))
+
+
+async def stream(request: web.Request, content_type: str, chunks: Iterable[bytes]) -> web.StreamResponse:
+    """Sends chunks as they are made; the event loop gets a turn after each, for probes to be timed well."""
+    response = web.StreamResponse(headers={"Content-Type": content_type})
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.enable_compression(web.ContentCoding.gzip)
+    await response.prepare(request)
+    if request.method != "HEAD":
+        for chunk in chunks:
+            await response.write(chunk)
+            await asyncio.sleep(0)
+    await response.write_eof()
+    return response

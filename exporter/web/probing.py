@@ -1,0 +1,103 @@
+"""`/probe` and `/sd`: the blackbox convention, and Prometheus' HTTP service discovery for it."""
+
+from aiohttp import web
+
+from exporter.app import App, Results
+from exporter.exposition import negotiate
+from exporter.logs import MASK, is_secret_key, mask
+from exporter.outcome import Operation, Outcome
+from exporter.storage import Reply
+from exporter.web.errors import error
+from exporter.web.keys import APP
+from exporter.web.metrics import stream
+
+routes = web.RouteTableDef()
+
+SCRAPE_TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
+ANSWER_SECONDS = 0.5
+"""Kept back of the scrape's timeout, so that our answer is there before Prometheus gives up."""
+
+
+@routes.get("/probe")
+async def probe(request: web.Request) -> web.StreamResponse:
+    app, name = request.app[APP], request.query.get("target", "")
+    if name not in app.targets:
+        problem = f"no target is named {name!r}" if name else "the parameter target is missing"
+        message = f"{problem}; /sd lists the targets"
+        return error(404 if name else 400, "unknown_target" if name else "missing_target", message)
+    try:
+        operations = _operations(request.query.get("operations", ""))
+    except ValueError as wrong:
+        return error(400, "unknown_operation", str(wrong))
+    count = len(operations or app.targets[name].settings.probe.operations)
+    limit = _deadline(request.headers.get(SCRAPE_TIMEOUT, ""), count)
+    results = await app.probe_now(name, operations, limit)
+    if request.query.get("debug", "").lower() in {"true", "1"}:
+        return web.Response(text=_report(app, name, results))
+    form, content_type = negotiate(request.headers.get("Accept"))
+    return await stream(request, content_type, app.metrics.registry.render(form, name))
+
+
+@routes.get("/sd")
+async def service_discovery(request: web.Request) -> web.Response:
+    """One entry a target, ready to scrape with no relabelling.
+
+    https://prometheus.io/docs/prometheus/latest/http_sd/
+    The address is the one that Prometheus reached us at, and `instance` the target's name.
+    """
+    entries = [
+        {
+            "targets": [request.host],
+            "labels": {
+                **target.settings.labels,
+                "__metrics_path__": "/probe",
+                "__param_target": name,
+                "instance": name,
+            },
+        }
+        for name, target in request.app[APP].targets.items()
+    ]
+    return web.json_response(entries)
+
+
+def _operations(text: str) -> list[Operation]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = [operation.value for operation in Operation]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"unknown operation {', '.join(unknown)}; there are {', '.join(known)}")
+    return [Operation(name) for name in names]
+
+
+def _deadline(header: str, operations: int) -> float | None:
+    """Seconds that each operation may take so that all of them end within the scrape's timeout."""
+    try:
+        whole = float(header)
+    except ValueError:
+        return None
+    return max(0.1, (whole - ANSWER_SECONDS) / operations) if whole > 0 else None
+
+
+def _report(app: App, name: str, results: Results) -> str:
+    settings = app.targets[name].settings
+    head = f"target {name}: bucket {settings.bucket} at {settings.endpoint}, region {settings.region}\n"
+    return mask(head + "".join(_describe(outcome, reply) for outcome, reply in results))
+
+
+def _describe(outcome: Outcome, reply: Reply) -> str:
+    verdict = "success" if outcome.failure is None else f"FAILURE {outcome.failure.reason}"
+    lines = [f"\n{outcome.operation.value}: {verdict} after {outcome.duration:.6f}s"]
+    if outcome.failure is not None:
+        lines.append(f"  cause: {outcome.failure.message}")
+        lines += [f"  hint: {outcome.failure.hint}"] if outcome.failure.hint else []
+    lines += [f"  phase {phase.value}: {seconds:.6f}s" for phase, seconds in outcome.phases.items()]
+    lines += ["  a kept connection was closed by the storage and replaced"] if outcome.reconnected else []
+    lines.append(f"  > {reply.request.method} {reply.request.url}")
+    lines += [f"  > {header}: {value}" for header, value in reply.request.headers.items()]
+    if reply.answer is not None:
+        lines.append(f"  < HTTP {reply.answer.status}, {len(reply.answer.body)} bytes")
+        lines += [f"  < {header}: {_shown(header, value)}" for header, value in reply.answer.headers.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(header: str, value: str) -> str:
+    return MASK if is_secret_key(header) else value

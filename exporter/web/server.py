@@ -1,0 +1,91 @@
+"""The exporter's HTTP side: its routes, its listeners, and what a reload changes of them."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from exporter.app import App
+from exporter.web import landing, lifecycle, metrics, probing
+from exporter.web.auth import AccessPolicy, protect
+from exporter.web.errors import as_json
+from exporter.web.keys import APP, RELOAD
+from exporter.web.tls import ServerTls
+from exporter.web.toolkit import WebConfig, load_web_config
+
+log = structlog.get_logger(__name__)
+
+MAX_REQUEST_BODY = 1 << 20
+SHUTDOWN_SECONDS = 2.0
+
+
+class Server:
+    """Serves `app` on every listen address (host and port; no host is every interface).
+
+    `web_config` is a file in exporter-toolkit's format, or None.
+    """
+
+    def __init__(self, app: App, listen: Sequence[tuple[str, int]], web_config: Path | None) -> None:
+        self._app = app
+        self._listen = listen
+        self._web_config = web_config
+        self._runner: web.AppRunner | None = None
+        self._tls: ServerTls | None = None
+        self._policy: AccessPolicy
+        self.urls: list[str] = []
+
+    async def start(self) -> None:
+        """Begins to listen. Raises ConfigError for the web config file, OSError for an address."""
+        config = await self._load()
+        if config.tls is not None:
+            self._tls = ServerTls.listening(config.tls)
+        self._policy = self._policy_of(config)
+        application = web.Application(middlewares=[as_json], client_max_size=MAX_REQUEST_BODY)
+        application[APP] = self._app
+        application[RELOAD] = self.reload
+        for routes in (landing.routes, metrics.routes, probing.routes, lifecycle.routes):
+            application.add_routes(routes)
+        protect(application, lambda: self._policy)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await self._runner.setup()
+        for host, port in self._listen:
+            await self._open(self._runner, host, port)
+
+    async def reload(self) -> None:
+        """Reloads exporter.yaml, then the web config. Raises ConfigError; what was good stays in force."""
+        config = await self._load()
+        if (config.tls is None) != (self._tls is None):
+            log.warning("turning TLS on or off takes a restart: the listeners stay as they are")
+        await self._app.reload()
+        if config.tls is not None and self._tls is not None:
+            self._tls.use(config.tls)
+        self._policy = self._policy_of(config)
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _load(self) -> WebConfig:
+        if self._web_config is None:
+            return WebConfig()
+        return await asyncio.to_thread(load_web_config, self._web_config, os.environ)
+
+    async def _open(self, runner: web.AppRunner, host: str, port: int) -> None:
+        site = web.TCPSite(runner, host or None, port, ssl_context=self._tls)
+        await site.start()
+        shown = f"[{host}]" if ":" in host else host or "localhost"
+        url = f"{'https' if self._tls else 'http'}://{shown}:{runner.addresses[-1][1]}"
+        self.urls.append(url)
+        log.info("listening", url=url, interfaces="this one" if host else "all")
+
+    def _policy_of(self, config: WebConfig) -> AccessPolicy:
+        api = self._app.settings.api
+        return AccessPolicy.of(
+            config,
+            listen_hosts=[host for host, _ in self._listen],
+            token=api.token,
+            trusted_origins=[origin for origin in api.cors_origins if origin != "*"],
+        )
