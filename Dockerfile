@@ -8,7 +8,6 @@ RUN python -m venv --without-pip /opt/r2-exporter \
 # botocore describes some 440 services; a probe uses S3, and STS, SSO or a sign-in may give its credentials.
 RUN find /opt/r2-exporter/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
     ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} +
-RUN install -d -o 65532 -g 65532 /empty
 
 
 FROM python:3.13-slim
@@ -19,16 +18,13 @@ LABEL org.opencontainers.image.title="r2-exporter" \
       org.opencontainers.image.base.name="docker.io/library/python:3.13-slim"
 
 COPY --from=build /opt/r2-exporter /opt/r2-exporter
-COPY --from=build --chown=65532:65532 /empty /data
 
-# The history goes to /data; nothing else is written, so that the root can be read-only.
+# Nothing is written to the root, so that it can be read-only.
 ENV PATH=/opt/r2-exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-WORKDIR /data
-VOLUME /data
 USER 65532:65532
 EXPOSE 9977
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["r2-exporter", "healthcheck"]
 ENTRYPOINT ["r2-exporter"]
-CMD ["serve", "--config.file=/etc/r2-exporter/exporter.yaml", "--storage.path=/data/r2-exporter.db"]
+CMD ["serve", "--config.file=/etc/r2-exporter/exporter.yaml"]

@@ -29,6 +29,10 @@ LAG_INTERVAL = 0.25
 Results = list[tuple[Outcome, Reply]]
 
 
+class StoppingError(Exception):
+    """The exporter is on its way out and probes nothing more."""
+
+
 @dataclass(slots=True)
 class Target:
     """A target at work."""
@@ -80,39 +84,54 @@ class App:
                 settings = await asyncio.to_thread(self._load)
                 await self._apply(settings)
             except ConfigError as error:
-                self.metrics.config_loaded(success=False, now=time.time())
-                for problem in error.problems:
-                    log.error("configuration not reloaded", file=error.source, problem=str(problem))
+                self.reload_failed(error)
                 raise
             self.metrics.config_loaded(success=True, now=time.time())
             log.info("configuration reloaded", targets=len(self.targets))
 
+    def reload_failed(self, error: ConfigError) -> None:
+        """Says that what was to be loaded, here or on the web side, is unusable."""
+        self.metrics.config_loaded(success=False, now=time.time())
+        for problem in error.problems:
+            log.error("configuration not reloaded", file=error.source, problem=str(problem))
+
     async def probe_now(
         self, name: str, operations: Sequence[Operation] = (), limit: float | None = None
     ) -> Results:
-        """Probes one target now, with a deadline of at most `limit` seconds for each operation.
+        """Probes one target now, within at most `limit` seconds in all.
 
         Whoever asks for what is already under way gets its results: many callers cost one probe.
-        Raises KeyError for an unknown target.
+        Raises KeyError for an unknown target, StoppingError once the exporter stops.
         """
-        target = self.targets[name]
-        key = (name, frozenset(operations))
+        if not self.ready:
+            raise StoppingError
+        key = (name, frozenset(operations or self.targets[name].settings.probe.operations))
         task = self._on_demand.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._run(target, operations, limit))
+            task = asyncio.get_running_loop().create_task(self._run(name, operations, limit))
             self._on_demand[key] = task
             task.add_done_callback(lambda _: self._on_demand.pop(key))
-        return await asyncio.shield(task)
+        # Not awaited itself: a caller that goes away must not take the probe of the others along.
+        await asyncio.wait({task})
+        if task.cancelled():
+            raise StoppingError
+        return task.result()
 
     async def stop(self) -> None:
         """Ends probing; what probes wrote is removed as far as the storage allows within some seconds."""
         self.ready = False
         on_demand = list(self._on_demand.values())
-        for task in (*self._background, *on_demand):
+        for task in on_demand:
             task.cancel()
-        await asyncio.gather(*self._background, *on_demand, return_exceptions=True)
+        await asyncio.gather(*on_demand, return_exceptions=True)
         await asyncio.gather(self._probes.stop(JOB_GRACE), self._sweeps.stop(0))
-        await asyncio.gather(*(target.probe.close(CLEANUP_GRACE) for target in self.targets.values()))
+        # Only now: these close the connections of replaced probes, whose last runs have just ended.
+        for last in self._background:
+            last.cancel()
+        retired = asyncio.gather(*self._background, return_exceptions=True)
+        await asyncio.gather(
+            retired, *(target.probe.close(CLEANUP_GRACE) for target in self.targets.values())
+        )
 
     async def _apply(self, settings: Settings) -> None:
         fresh = await asyncio.to_thread(self._changed_targets, settings)
@@ -168,21 +187,30 @@ class App:
         if target := self.targets.get(name):
             await self._probe(target, (), None)
 
-    async def _run(self, target: Target, operations: Sequence[Operation], limit: float | None) -> Results:
+    async def _run(self, name: str, operations: Sequence[Operation], limit: float | None) -> Results:
         async with self._slots.slot():
-            return await self._probe(target, operations, limit)
+            return await self._probe(self.targets[name], operations, limit)
 
     async def _probe(self, target: Target, operations: Sequence[Operation], limit: float | None) -> Results:
         results: Results = []
+        name, configured = target.settings.name, target.settings.probe.operations
 
         def record(outcome: Outcome, reply: Reply) -> None:
             results.append((outcome, reply))
+            if self.targets.get(name) is not target:
+                # Replaced by a reload meanwhile: this says nothing of what is probed now, but it cost.
+                if outcome.billed is not None:
+                    self.metrics.billed(name, outcome.billed)
+                return
             self.metrics.record(outcome)
             if change := target.status.observe(outcome):
                 _log_change(change)
+            self.metrics.target_up(name, target.status.is_up(configured))
 
         await target.probe.run(record, operations, limit)
-        self.metrics.target_up(target.settings.name, target.status.is_up(target.settings.probe.operations))
+        if self.targets.get(name) is target:
+            for operation in set(operations or configured).difference(o.operation for o, _ in results):
+                self.metrics.skip(name, operation, SkipReason.OVERRUN)
         return results
 
     async def _sweep(self, name: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from exporter.config import Settings, TargetSettings
 from exporter.outcome import Outcome
@@ -87,7 +88,8 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     for column in ("target", "operation", "result", "time", "detail"):
         table.add_column(column, justify="right" if column == "time" else "left")
     for outcome in outcomes:
-        table.add_row(*_cells(outcome), style=None if outcome.success else "red")
+        # As Text, for a storage's message is no markup, whatever brackets it holds.
+        table.add_row(*map(Text, _cells(outcome)), style=None if outcome.success else "red")
     return table
 
 

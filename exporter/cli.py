@@ -27,10 +27,11 @@ first steps:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits: 0 good, 1 unhealthy or failed, 2 unusable arguments or configuration."""
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.run
     try:
-        status = command(options)
+        try:
+            status = _run(arguments)
+        finally:
+            sys.stdout.flush()
     except ConfigError as error:
         print(error, file=sys.stderr)
         status = UNUSABLE
@@ -41,6 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.run
+    return command(options)
 
 
 def run_loop(work: Coroutine[object, object, T]) -> T:

@@ -163,6 +163,11 @@ class Registry:
         self._add(name, family)
         return family
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the families, in the order they were made."""
+        return tuple(self._families)
+
     def remove(self, owner: str, /, **labels: str) -> None:
         """Drop the owner's series, or only those of them with these label values."""
         for family in self._families.values():

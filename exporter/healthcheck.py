@@ -3,6 +3,7 @@
 import ssl
 import sys
 from http import HTTPStatus
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
@@ -22,8 +23,8 @@ def healthcheck(url: str) -> int:
             status = answer.status
     except HTTPError as error:
         status = error.code
-    except (URLError, OSError, ValueError) as error:
-        print(f"{url}: {getattr(error, 'reason', error)}", file=sys.stderr)
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        print(f"{url}: {getattr(error, 'reason', error) or 'no HTTP answer'}", file=sys.stderr)
         return 1
     if status not in ALIVE:
         print(f"{url}: HTTP {status}", file=sys.stderr)

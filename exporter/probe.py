@@ -1,6 +1,7 @@
 """The operations on one target, and the promise to leave nothing behind in its bucket."""
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,6 +16,8 @@ from exporter.verify import Written, judge
 Record = Callable[[Outcome, Reply], None]
 LEFTOVER_AGE = 3600.0
 SWEEP_PAGES = 20
+SHORTEST_TIMEOUT = 0.01
+"""Seconds; the least `timeout` that can be configured. With less left, an operation is not begun."""
 BILLING = {
     Operation.PUT: BillingClass.A,
     Operation.LIST: BillingClass.A,
@@ -39,7 +42,6 @@ class _Run:
 
     key: ProbeKey
     body: bytes
-    timeout: float
     fresh_next: bool
     written: Written | None = None
     may_be_stored: bool = False
@@ -68,23 +70,27 @@ class Probe:
     ) -> None:
         """One run: each operation once, in order, its outcome recorded as soon as it is known.
 
-        `operations` defaults to the target's own; `limit` (seconds) lowers the deadline of each.
+        `operations` defaults to the target's own. `limit` (seconds) bounds the run as a whole: an
+        operation gets what is left of it, and is not begun when nothing is.
         An object that may have been written is removed even if the run is cancelled.
         """
         settings = self.target.probe
+        ends = math.inf if limit is None else time.monotonic() + limit
         every = settings.fresh_connection_every
         self._runs += 1
         chosen = [operation for operation in Operation if operation in (operations or settings.operations)]
         run = _Run(
             key=new_key(settings.key_prefix, self._instance, time.time()),
             body=secrets.token_bytes(settings.object_size) if Operation.PUT in chosen else b"",
-            timeout=settings.timeout if limit is None else min(settings.timeout, limit),
             fresh_next=every > 0 and self._runs % every == 0,
         )
         try:
             for operation in chosen:
                 keep = not (run.fresh_next and operation is chosen[-1])
-                record(*await self._perform(run, operation, keep_connection=keep))
+                timeout = min(settings.timeout, ends - time.monotonic())
+                if timeout < SHORTEST_TIMEOUT:
+                    break
+                record(*await self._perform(run, operation, timeout, keep_connection=keep))
         finally:
             if run.may_be_stored:
                 self._in_background(self._clean_up(run))
@@ -120,12 +126,12 @@ class Probe:
         await self._storage.close()
 
     async def _perform(
-        self, run: _Run, operation: Operation, *, keep_connection: bool
+        self, run: _Run, operation: Operation, timeout: float, *, keep_connection: bool
     ) -> tuple[Outcome, Reply]:
         if operation is Operation.PUT:
             run.may_be_stored = True
         reply = await self._storage.perform(
-            operation, run.key, run.body, timeout=run.timeout, keep_connection=keep_connection
+            operation, run.key, run.body, timeout=timeout, keep_connection=keep_connection
         )
         failure = reply.failure or judge(operation, reply.answer, run.key, run.written)
         if operation is Operation.PUT:

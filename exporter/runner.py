@@ -58,6 +58,7 @@ class Runner:
         self._changed = asyncio.Event()
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._loop_task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def set(self, name: str, interval: float) -> None:
         """Adds `name`, or changes its interval (seconds)."""
@@ -73,6 +74,7 @@ class Runner:
 
     async def stop(self, grace: float) -> None:
         """Starts nothing more, gives jobs under way `grace` seconds to end, then cancels them."""
+        self._stopping = True
         if self._loop_task is not None:
             self._loop_task.cancel()
             with suppress(asyncio.CancelledError):
@@ -107,6 +109,8 @@ class Runner:
 
     async def _serve(self, turn: Turn) -> None:
         async with self._slots.slot():
+            if self._stopping:
+                return
             self._started(time.monotonic() - turn.due)
             try:
                 await self._job(turn.name)

@@ -39,9 +39,13 @@ async def serve(
         implementation=platform.python_implementation(),
     )
     server = Server(app, listen, web_config)
+    await app.start()
     try:
-        await app.start()
-        await server.start()
+        try:
+            await server.start()
+        except OSError as error:
+            log.error("cannot listen", cause=error.strerror or str(error))
+            return 1
         reloads: set[asyncio.Task[None]] = set()
 
         def reload() -> None:
@@ -54,12 +58,10 @@ async def serve(
         log.info("probing", targets=len(app.targets), version=__version__)
         await stopping.wait()
         log.info("stopping")
-    except OSError as error:
-        log.error("cannot listen", cause=error.strerror or str(error))
-        return 1
     finally:
-        await server.stop()
+        # The web side goes last: until then /-/ready says 503 and /metrics what the last probes found.
         await app.stop()
+        await server.stop()
     return 0
 
 

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
+from urllib.request import getproxies_environment
 
 from exporter.config import TargetSettings
 from exporter.probe import Probe
@@ -50,16 +50,23 @@ def make_probe(
 
 
 def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name for `url`, as curl reads them.
+    """The HTTP proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for `url`.
 
+    `proxies` is what urllib's getproxies_environment() makes of them. NO_PROXY lists hosts and
+    domains, each with a port or without, or `*`; networks such as 10.0.0.0/8 are not understood.
     Decided once for a target: aiohttp would read the environment in a thread at every request,
     and the time of it would count as the storage's.
     """
     parts = urlsplit(url)
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.netloc, dict(proxies)):
+    if not proxy or _is_exempt({parts.netloc.lower(), parts.hostname or ""}, proxies.get("no", "")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_exempt(names: set[str], no_proxy: str) -> bool:
+    listed = {entry.strip().lstrip(".").lower() for entry in no_proxy.split(",")} - {""}
+    return "*" in listed or any(f".{name}".endswith(f".{entry}") for name in names for entry in listed)
 
 
 def _credentials(target: TargetSettings, chain: ChainCredentials) -> CredentialSource:

@@ -9,9 +9,11 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp.connector import Connection
 from yarl import URL
 
 from exporter.outcome import Phase
+from exporter.s3.printable import printable
 from exporter.s3.trace import TimedSSLContext, Trace, current, trace_config, watch
 
 _NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
@@ -31,7 +33,7 @@ class Answer:
     @property
     def request_id(self) -> str:
         """The id to give to the storage's support: S3's own, or Cloudflare's ray on R2."""
-        return self.headers.get("x-amz-request-id") or self.headers.get("cf-ray", "")
+        return printable(self.headers.get("x-amz-request-id") or self.headers.get("cf-ray", ""), 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,12 @@ class Client:
         watch(trace)
         result: Answer | Exception
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as deadline:
                 result = await self._exchange(session, method, url, headers, body, trace, max_body)
         except Exception as error:
             result = error
-            trace.finish()
+            # Timers may fire early: uvloop's by a few milliseconds.
+            trace.finish(at_least=timeout if deadline.expired() else 0.0)
         return Exchange(trace, result)
 
     async def close(self) -> None:
@@ -111,7 +114,6 @@ class Client:
             proxy=self._proxy,
         )
         async with request as response:
-            expiry = _certificate_expiry(response)
             skew = _clock_skew(response, time.time())
             trace.enter(Phase.TRANSFER)
             content = await _read(response, max_body)
@@ -123,7 +125,7 @@ class Client:
                 headers={name.lower(): value for name, value in response.headers.items()},
                 body=content[:max_body],
                 truncated=len(content) > max_body,
-                certificate_expiry=expiry,
+                certificate_expiry=trace.certificate_expiry,
                 clock_skew=skew,
             )
 
@@ -140,12 +142,24 @@ class Client:
             timeout=_NO_TIMEOUTS,
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[trace_config()],
+            request_class=_Request,
             middlewares=[_replace_closed_connection],
             skip_auto_headers=["Content-Type"],
             headers={"Accept-Encoding": "identity", "User-Agent": "r2-exporter"},
             auto_decompress=False,
         )
         return self._session
+
+
+class _Request(ClientRequest):
+    """Sees the connection while the request has it: a short answer gives it back before we see the answer."""
+
+    async def send(self, conn: Connection) -> ClientResponse:
+        if self.headers.get("Connection") == "close" and conn.protocol is not None:
+            # Not every server says in its answer that it will close: such a connection must not be kept.
+            conn.protocol.force_close()
+        current().certificate_expiry = _certificate_expiry(conn)
+        return await super().send(conn)
 
 
 async def _replace_closed_connection(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -161,7 +175,11 @@ async def _replace_closed_connection(request: ClientRequest, handler: ClientHand
             return await handler(request)
         except aiohttp.ClientConnectorError:
             raise
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        except (
+            aiohttp.ClientOSError,
+            aiohttp.ClientConnectionResetError,
+            aiohttp.ServerDisconnectedError,
+        ) as error:
             if not trace.reused:
                 raise LostConnectionError from error
             trace.restart()
@@ -191,9 +209,8 @@ async def _read(response: ClientResponse, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _certificate_expiry(response: ClientResponse) -> float | None:
-    transport = response.connection.transport if response.connection else None
-    certificate = transport.get_extra_info("peercert") if transport else None
+def _certificate_expiry(connection: Connection) -> float | None:
+    certificate = connection.transport.get_extra_info("peercert") if connection.transport else None
     return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
 
 
@@ -201,6 +218,6 @@ def _clock_skew(response: ClientResponse, now: float) -> float | None:
     """Seconds that our wall clock is ahead of the storage's `Date`, whose resolution is a second."""
     try:
         skew = now - parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
     return 0.0 if 0 <= skew < 1 else skew

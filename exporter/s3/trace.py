@@ -22,9 +22,10 @@ class Trace:
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
-        self.ended: float | None = None
         self.reused = False
         self.reconnected = False
+        self.certificate_expiry: float | None = None
+        self._duration: float | None = None
         self._marks: dict[Phase, float] = {}
 
     def enter(self, phase: Phase) -> None:
@@ -40,20 +41,18 @@ class Trace:
         self.reconnected = True
         self._marks.clear()
 
-    def finish(self) -> None:
-        self.ended = time.perf_counter()
+    def finish(self, at_least: float = 0.0) -> None:
+        """Ends the request, with a duration of `at_least` so many seconds."""
+        self._duration = max(time.perf_counter() - self.started, at_least)
 
     @property
     def duration(self) -> float:
         """Seconds from the start to the end of the request."""
-        return (time.perf_counter() if self.ended is None else self.ended) - self.started
+        return time.perf_counter() - self.started if self._duration is None else self._duration
 
     @property
     def last_phase(self) -> Phase | None:
         return max(self._marks, key=self._marks.__getitem__, default=None)
-
-    def has_entered(self, phase: Phase) -> bool:
-        return phase in self._marks
 
     def phases(self) -> dict[Phase, float]:
         """Seconds spent in each phase that was entered."""

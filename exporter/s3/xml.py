@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from exporter.s3.printable import printable
+
 
 @dataclass(frozen=True, slots=True)
 class S3Error:
@@ -31,17 +33,17 @@ def parse_error(body: bytes) -> S3Error:
     """The error in `body`; an empty one where the body holds none (a HEAD, a proxy's HTML page)."""
     try:
         root = ElementTree.fromstring(body)  # noqa: S314  bodies are cut at 1 MiB, and expat bounds entities
-    except (ElementTree.ParseError, ValueError):
+    except (ElementTree.ParseError, LookupError, ValueError):
         return S3Error()
     if _local(root.tag) != "Error":
         return S3Error()
     texts = {_local(child.tag): (child.text or "").strip() for child in root}
     return S3Error(
-        code=_printable(texts.get("Code", ""), 64),
-        message=_printable(texts.get("Message", ""), 300),
-        request_id=_printable(texts.get("RequestId", ""), 128),
-        region=_printable(texts.get("Region", ""), 64),
-        endpoint=_printable(texts.get("Endpoint", ""), 255),
+        code=printable(texts.get("Code", ""), 64),
+        message=printable(texts.get("Message", ""), 300),
+        request_id=printable(texts.get("RequestId", ""), 128),
+        region=printable(texts.get("Region", ""), 64),
+        endpoint=printable(texts.get("Endpoint", ""), 255),
     )
 
 
@@ -49,10 +51,11 @@ def parse_listing(body: bytes) -> Listing:
     """Raises GarbageError with what is wrong."""
     try:
         root = ElementTree.fromstring(body)  # noqa: S314  as above
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise GarbageError("the listing is not well-formed XML") from error
     if _local(root.tag) != "ListBucketResult":
-        raise GarbageError(f"expected a ListBucketResult, got <{_printable(_local(root.tag), 40)}>")
+        got = f"<{printable(_local(root.tag), 40)}> {parse_error(body).code}".rstrip()
+        raise GarbageError(f"expected a ListBucketResult, got {got}")
     keys: list[str] = []
     token = None
     for child in root:
@@ -65,7 +68,3 @@ def parse_listing(body: bytes) -> Listing:
 
 def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
-
-
-def _printable(text: str, limit: int) -> str:
-    return "".join(char if char.isprintable() else " " for char in text[:limit])

@@ -27,6 +27,8 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         if "Allow" in raised.headers:
             answer.headers["Allow"] = raised.headers["Allow"]
         return answer
+    except ConnectionResetError:
+        raise  # the client has left in the middle of an answer, which aiohttp expects
     except Exception:
         log.exception("a request failed unexpectedly", method=request.method, path=request.path)
         return error(500, "internal_error", "The exporter failed to answer; its log says why.")

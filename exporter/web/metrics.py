@@ -1,6 +1,7 @@
 """`/metrics`: everything, in the format the scraper asks for."""
 
 import asyncio
+import re
 from collections.abc import Iterable
 
 from aiohttp import web
@@ -20,7 +21,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
 async def stream(request: web.Request, content_type: str, chunks: Iterable[bytes]) -> web.StreamResponse:
     """Sends chunks as they are made; the event loop gets a turn after each, for probes to be timed well."""
     response = web.StreamResponse(headers={"Content-Type": content_type})
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
+    if _takes_gzip(request.headers.get("Accept-Encoding", "")):
         response.enable_compression(web.ContentCoding.gzip)
     await response.prepare(request)
     if request.method != "HEAD":
@@ -29,3 +30,12 @@ async def stream(request: web.Request, content_type: str, chunks: Iterable[bytes
             await asyncio.sleep(0)
     await response.write_eof()
     return response
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    """RFC 9110 section 12.5.3, as far as gzip is named: a weight of 0 refuses it."""
+    for coding in accept_encoding.lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() == "gzip":
+            return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is None
+    return False

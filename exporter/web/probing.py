@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from exporter.app import App, Results
+from exporter.app import Results, StoppingError
+from exporter.config import TargetSettings
 from exporter.exposition import negotiate
 from exporter.logs import MASK, is_secret_key, mask
 from exporter.outcome import Operation, Outcome
@@ -15,7 +16,7 @@ routes = web.RouteTableDef()
 
 SCRAPE_TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 ANSWER_SECONDS = 0.5
-"""Kept back of the scrape's timeout, so that our answer is there before Prometheus gives up."""
+"""Kept back of the scrape's timeout (at most half of it), so that we answer before Prometheus gives up."""
 
 
 @routes.get("/probe")
@@ -29,11 +30,15 @@ async def probe(request: web.Request) -> web.StreamResponse:
         operations = _operations(request.query.get("operations", ""))
     except ValueError as wrong:
         return error(400, "unknown_operation", str(wrong))
-    count = len(operations or app.targets[name].settings.probe.operations)
-    limit = _deadline(request.headers.get(SCRAPE_TIMEOUT, ""), count)
-    results = await app.probe_now(name, operations, limit)
+    settings = app.targets[name].settings
+    try:
+        results = await app.probe_now(name, operations, _limit(request.headers.get(SCRAPE_TIMEOUT, "")))
+    except StoppingError:
+        return error(503, "stopping", "The exporter is stopping and probes nothing more.")
+    except KeyError:
+        return error(404, "unknown_target", f"a reload has just removed the target {name!r}")
     if request.query.get("debug", "").lower() in {"true", "1"}:
-        return web.Response(text=_report(app, name, results))
+        return web.Response(text=_report(settings, results))
     form, content_type = negotiate(request.headers.get("Accept"))
     return await stream(request, content_type, app.metrics.registry.render(form, name))
 
@@ -68,18 +73,18 @@ def _operations(text: str) -> list[Operation]:
     return [Operation(name) for name in names]
 
 
-def _deadline(header: str, operations: int) -> float | None:
-    """Seconds that each operation may take so that all of them end within the scrape's timeout."""
+def _limit(header: str) -> float | None:
+    """Seconds that the run may take, of the scrape timeout that Prometheus says it has."""
     try:
         whole = float(header)
     except ValueError:
         return None
-    return max(0.1, (whole - ANSWER_SECONDS) / operations) if whole > 0 else None
+    return max(whole - ANSWER_SECONDS, whole / 2) if whole > 0 else None
 
 
-def _report(app: App, name: str, results: Results) -> str:
-    settings = app.targets[name].settings
-    head = f"target {name}: bucket {settings.bucket} at {settings.endpoint}, region {settings.region}\n"
+def _report(settings: TargetSettings, results: Results) -> str:
+    place = f"bucket {settings.bucket} at {settings.endpoint}, region {settings.region}"
+    head = f"target {settings.name}: {place}\n"
     return mask(head + "".join(_describe(outcome, reply) for outcome, reply in results))
 
 

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from exporter.app import App
+from exporter.config import ConfigError
 from exporter.web import landing, lifecycle, metrics, probing
 from exporter.web.auth import AccessPolicy, protect
 from exporter.web.errors import as_json
@@ -56,7 +57,11 @@ class Server:
 
     async def reload(self) -> None:
         """Reloads exporter.yaml, then the web config. Raises ConfigError; what was good stays in force."""
-        config = await self._load()
+        try:
+            config = await self._load()
+        except ConfigError as error:
+            self._app.reload_failed(error)
+            raise
         if (config.tls is None) != (self._tls is None):
             log.warning("turning TLS on or off takes a restart: the listeners stay as they are")
         await self._app.reload()

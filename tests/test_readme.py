@@ -1,0 +1,75 @@
+"""The README keeps its word: its configuration loads, its rules are valid, its metrics exist."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from exporter.config import load_settings
+from exporter.metrics import Metrics
+from exporter.outcome import Reason
+
+ROOT = Path(__file__).parents[1]
+README = ROOT.joinpath("README.md").read_text()
+
+
+def fenced(holding: str) -> str:
+    """The one YAML block that holds this text, its indentation taken off."""
+    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
+    found = [
+        re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in blocks if holding in block
+    ]
+    assert len(found) == 1, holding
+    return found[0]
+
+
+def test_the_first_screen_has_the_two_commands_and_the_picture() -> None:
+    first_screen = "\n".join(README.splitlines()[:20])
+    assert "make run" in first_screen
+    assert "make test" in first_screen
+    picture = re.search(r"!\[[^]]+\]\(([^)]+)\)", first_screen)
+    assert picture is not None
+    assert ROOT.joinpath(picture[1]).is_file()
+
+
+def test_its_links_into_the_repository_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not ROOT.joinpath(link).exists()] == []
+
+
+def test_its_configuration_loads(tmp_path: Path) -> None:
+    file = tmp_path / "exporter.yaml"
+    file.write_text(fenced("R2_ACCESS_KEY_ID"))
+    settings = load_settings(file, {"R2_ACCESS_KEY_ID": "id", "R2_SECRET_ACCESS_KEY": "secret"})
+    assert [target.name for target in settings.targets] == ["media"]
+
+
+def test_promtool_takes_its_rules(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(fenced("alert:"))
+    assert "1 rules found" in promtool("check", "rules", file)
+
+
+def test_promtool_takes_its_scrape_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "prometheus.yml"
+    file.write_text(fenced("job_name: r2\n") + fenced("r2-probe"))
+    assert "SUCCESS" in promtool("check", "config", file)
+
+
+def promtool(*arguments: str | Path) -> str:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_it_lists_every_metric_and_no_other() -> None:
+    table = README.partition("## Metrics")[2].partition("\n## ")[0]
+    listed = re.findall(
+        r"`(r2_\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines() if "|" in row)
+    )
+    assert sorted(listed) == sorted(Metrics().registry.names)
+
+
+def test_it_explains_every_reason() -> None:
+    table = README.partition("## Why it failed")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [reason.value for reason in Reason]
