@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from urllib.request import getproxies_environment
 
 import structlog
 
@@ -16,7 +17,7 @@ from exporter.runner import Runner, Slots
 from exporter.s3.credentials import ChainCredentials
 from exporter.status import Change, TargetStatus
 from exporter.storage import Reply
-from exporter.targets import TlsContexts, make_probe
+from exporter.targets import TlsContexts, make_probe, proxy_passwords
 
 log = structlog.get_logger(__name__)
 
@@ -145,6 +146,7 @@ class App:
             self._retire(self.targets.pop(name).probe)
         for target in fresh:
             self._install(target)
+            await asyncio.sleep(0)  # thousands of them at once would hold up the probes under way
 
     def _changed_targets(self, settings: Settings) -> list[Target]:
         """Those that are new or differ from what runs. In a thread: it reads CA bundles."""
@@ -304,4 +306,5 @@ def _secrets(settings: Settings) -> list[str]:
     owned = [settings.api.token]
     for target in settings.targets:
         owned += [target.secret_access_key, target.session_token]
-    return [secret.get_secret_value() for secret in owned if secret is not None]
+    known = [secret.get_secret_value() for secret in owned if secret is not None]
+    return known + proxy_passwords(getproxies_environment())

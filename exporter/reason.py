@@ -1,5 +1,6 @@
 """What went wrong, as exactly one reason: from an error of the connection, or from an S3 answer."""
 
+import os
 import ssl
 
 import aiohttp
@@ -115,4 +116,5 @@ def _failure(reason: Reason, message: str, code: str = "") -> Failure:
 
 
 def _os_message(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    # asyncio puts the address into strerror; the number alone gives the system's plain words.
+    return os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__

@@ -44,7 +44,7 @@ async def serve(
         try:
             await server.start()
         except OSError as error:
-            log.error("cannot listen", cause=error.strerror or str(error))
+            log.error("cannot listen", address=error.filename, cause=error.strerror)
             return 1
         reloads: set[asyncio.Task[None]] = set()
 

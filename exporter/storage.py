@@ -154,7 +154,7 @@ def _reply(
         request=request,
         started_at=started_at,
         duration=exchange.trace.duration,
-        phases=exchange.trace.phases() if exchange.trace.last_phase else {},
+        phases=exchange.trace.phases(),
         reconnected=exchange.trace.reconnected,
         status=answer.status if answer else None,
         request_id=(answer.request_id if answer else "") or s3.request_id,

@@ -4,8 +4,10 @@ import hashlib
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment
+
+import structlog
 
 from exporter.config import TargetSettings
 from exporter.probe import Probe
@@ -13,6 +15,8 @@ from exporter.s3.address import Address
 from exporter.s3.client import Client, tls_context
 from exporter.s3.credentials import ChainCredentials, CredentialSource, StaticCredentials
 from exporter.storage import Storage
+
+log = structlog.get_logger(__name__)
 
 
 class TlsContexts:
@@ -61,7 +65,17 @@ def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or _is_exempt({parts.netloc.lower(), parts.hostname or ""}, proxies.get("no", "")):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        log.warning("proxy not used: only http and https proxies are supported", url=url)
+        return None
+    return proxy
+
+
+def proxy_passwords(proxies: Mapping[str, str]) -> list[str]:
+    """The passwords in these proxies' URLs, for the log to mask."""
+    passwords = [urlsplit(url).password for url in proxies.values() if "://" in url]
+    return [unquote(password) for password in passwords if password]
 
 
 def _is_exempt(names: set[str], no_proxy: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -233,8 +234,10 @@ class Spawned:
 
     @property
     def url(self) -> str:
-        [line] = self.said("msg=listening")
-        return next(part for part in line.split() if part.startswith("url=")).removeprefix("url=")
+        [line] = self.said("listening")
+        found = re.search(r"https?://[^\s\"]+", line)
+        assert found is not None, line
+        return found[0]
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the exit status."""

@@ -245,7 +245,7 @@ targets:
         "must be unique; the target in line 8 has the same name",
         f"{folder / 'empty'}: is empty",
         f"{folder / 'id'}: holds no certificates in PEM form",
-        'must be between 1B and 5MiB, got "6MiB"',
+        'must be between 1B and 1MiB, got "6MiB"',
         "has secret_access_key but no access_key_id",
     ):
         assert words in messages

@@ -66,7 +66,7 @@ probes = some(
         "key_prefix": st.lists(words.filter(lambda w: w.strip(".")), min_size=1, max_size=4)
         .map("/".join)
         .map("{}/".format),
-        "object_size": st.integers(1, 5 << 20).map(format_size),
+        "object_size": st.integers(1, 1 << 20).map(format_size),
         "fresh_connection_every": st.integers(0, 10_000),
     }
 )

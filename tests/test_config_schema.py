@@ -72,7 +72,7 @@ TARGET = {"name": "a", "bucket": "aaa", "endpoint": "http://a"}
         {"targets": [TARGET]},
         {"targets": [TARGET], "probe": None, "breaker": {"recovery_timeout": None}},
         {"targets": [TARGET], "probe": {"interval": "${EVERY}", "operations": ["get", "${ALSO}"]}},
-        {"targets": [TARGET], "probe": {"interval": "1h30m", "object_size": "5MB"}},
+        {"targets": [TARGET], "probe": {"interval": "1h30m", "object_size": "1MB"}},
         {"targets": [{**TARGET, "labels": {"team": "web"}}]},
         {"targets": [{"name": "a", "bucket": "aaa", "account_id": "${ACCOUNT}", "jurisdiction": "eu"}]},
     ],

@@ -24,7 +24,7 @@ from exporter.s3.address import Address
 from exporter.s3.client import Client, tls_context
 from exporter.s3.credentials import ChainCredentials, CredentialsError, StaticCredentials
 from exporter.storage import Reply
-from exporter.targets import TlsContexts, make_probe, proxy_for
+from exporter.targets import TlsContexts, make_probe, proxy_for, proxy_passwords
 from tests.stores import (
     ALL,
     LOOPBACK,
@@ -280,6 +280,7 @@ def test_contexts_are_shared_until_the_bundle_changes(tmp_path: Path) -> None:
         ("https://s3.example.org/media", {"https": "https://proxy:3128"}, "https://proxy:3128"),
         ("https://s3.example.org/media", {"https": "proxy:3128"}, "http://proxy:3128"),
         ("https://s3.example.org/media", {"https": ""}, None),
+        ("https://s3.example.org/media", {"all": "socks5://proxy:1080"}, None),
         ("https://s3.example.org/media", {"all": "http://proxy:3128"}, "http://proxy:3128"),
         ("https://s3.example.org/media", {"all": "http://a:1", "https": "http://b:2"}, "http://b:2"),
         ("https://s3.example.org/media", {"all": "http://a:1", "no": "*"}, None),
@@ -623,3 +624,13 @@ async def test_expired_keys_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_pa
         program.allow(call)
     first, second = await chain.current(), await chain.current()
     assert first.access_key != second.access_key, "keys in their last minute are renewed before use"
+
+
+def test_proxy_passwords_are_found_for_the_log_to_mask() -> None:
+    proxies = {
+        "http": "http://user:p%40ss@proxy:3128",
+        "https": "proxy:3128",
+        "no": "a,b",
+        "all": "http://b:1",
+    }
+    assert proxy_passwords(proxies) == ["p@ss"]

@@ -9,7 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import bcrypt
 import pytest
 import trustme
 from aiohttp import web
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client import Metric
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from structlog.testing import capture_logs
 
@@ -49,6 +50,10 @@ HEADERS = {
     "Strict-Transport-Security": "max-age=31536000",
 }
 HOSTILE = "<script>alert('x')</script>&\"'{% x %}é%2F?#"
+
+
+# prometheus_client's parser of OpenMetrics has no types of its own.
+parse_openmetrics: Callable[[str], Iterable[Metric]] = openmetrics.text_string_to_metric_families
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +123,13 @@ async def test_metrics_in_openmetrics_with_the_request_id_as_exemplar(config: Pa
 @pytest.mark.parametrize("accept", ["text/plain", OPENMETRICS])
 async def test_gzip_where_asked(config: Path, accept: str, accept_encoding: str, compressed: bool) -> None:
     headers = {"Accept": accept, "Accept-Encoding": accept_encoding}
-    async with running(config) as exporter, aiohttp.ClientSession(auto_decompress=False) as session:
-        async with session.get(exporter.url + "/metrics", headers=headers) as answer:
-            body = await answer.read()
-            assert answer.headers.get("Content-Encoding") == ("gzip" if compressed else None)
+    async with (
+        running(config) as exporter,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(exporter.url + "/metrics", headers=headers) as answer,
+    ):
+        body = await answer.read()
+        assert answer.headers.get("Content-Encoding") == ("gzip" if compressed else None)
     page = (gzip.decompress(body) if compressed else body).decode()
     assert "r2_config_threshold" in page
 
@@ -142,7 +150,6 @@ async def test_many_scrapes_at_once_are_all_whole(config: Path) -> None:
     for number, (status, page) in enumerate(pages[1:]):
         assert status == 200
         families = {f.name for f in (parse_openmetrics if number % 2 else parse_text)(page)}
-        assert "r2_exporter_event_loop_lag_seconds" in families | {"r2_exporter_event_loop_lag_seconds"}
         assert {"r2_probes", "process_cpu_seconds"} <= families
 
 
@@ -152,8 +159,14 @@ async def test_promtool_finds_nothing(config: Path) -> None:
     async with running(config) as exporter:
         for path in ("/probe?target=media", "/metrics"):
             _, page = await exporter.get(path)
-            check = subprocess.run([promtool, "check", "metrics"], input=page, text=True, capture_output=True)
-            assert (check.returncode, check.stdout, check.stderr) == (0, "", "")
+            assert await asyncio.to_thread(_complaints, promtool, page) == (0, "", "")
+
+
+def _complaints(promtool: str, page: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=page, text=True, capture_output=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 async def test_a_scraper_that_leaves_in_the_middle_is_no_error(tmp_path: Path, storage: str) -> None:
@@ -338,13 +351,13 @@ async def test_a_client_that_leaves_in_the_middle_of_a_probe_harms_nothing(
 async def test_sd_lists_the_targets_as_reached_and_labelled(tmp_path: Path, storage: str) -> None:
     media = target("media", storage, "bucket", labels={"team": "web", "tier": "1"})
     other = target(HOSTILE, storage, "bucket")
-    async with running(write(tmp_path / "exporter.yaml", media, other)) as exporter:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(exporter.url + "/sd", headers={"Host": "r2.example.org:8443"}) as answer,
-        ):
-            assert answer.content_type == "application/json"
-            entries = await answer.json()
+    async with (
+        running(write(tmp_path / "exporter.yaml", media, other)) as exporter,
+        aiohttp.ClientSession() as session,
+        session.get(exporter.url + "/sd", headers={"Host": "r2.example.org:8443"}) as answer,
+    ):
+        assert answer.content_type == "application/json"
+        entries = await answer.json()
     assert entries == [
         {
             "targets": ["r2.example.org:8443"],
@@ -498,7 +511,7 @@ async def test_junk_gets_400_and_harms_nobody(config: Path, junk: bytes) -> None
         writer.write(junk)
         answer = await asyncio.wait_for(reader.read(12), 30)
         writer.transport.abort()
-        assert answer == b"HTTP/1.1 400" or answer == b"HTTP/1.0 400"
+        assert answer in {b"HTTP/1.1 400", b"HTTP/1.0 400"}
         assert (await exporter.get("/-/healthy"))[0] == 200
 
 

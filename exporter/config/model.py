@@ -98,7 +98,7 @@ class ProbeSettings(Section):
     key_prefix: Annotated[str, _KEY_PREFIX] = ".r2-exporter/"
     """Where in the bucket the probe's objects live; nothing outside it is ever written or deleted."""
 
-    object_size: Annotated[Size, size_between("1B", "5MiB")] = 1024
+    object_size: Annotated[Size, size_between("1B", "1MiB")] = 1024
     """The size of the object that put writes."""
 
     fresh_connection_every: Annotated[int, Field(ge=0, le=10_000)] = 10

@@ -52,7 +52,7 @@ class TargetSettings(Section):
     session_token: Secret | None = None
     session_token_file: str | None = None
     ca_file: str | None = None
-    labels: Labels = MappingProxyType({})
+    labels: Labels = Field(default_factory=lambda: MappingProxyType({}))
     probe: ProbeSettings = Field(default_factory=ProbeSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)

@@ -56,6 +56,8 @@ class Trace:
 
     def phases(self) -> dict[Phase, float]:
         """Seconds spent in each phase that was entered."""
+        if not self._marks:
+            return {}
         marks = sorted(self._marks.items(), key=lambda mark: mark[1])
         ends = [at for _, at in marks[1:]] + [self.started + self.duration]
         return {phase: end - at for (phase, at), end in zip(marks, ends, strict=True)}

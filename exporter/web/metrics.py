@@ -21,13 +21,18 @@ async def metrics(request: web.Request) -> web.StreamResponse:
 async def stream(request: web.Request, content_type: str, chunks: Iterable[bytes]) -> web.StreamResponse:
     """Sends chunks as they are made; the event loop gets a turn after each, for probes to be timed well."""
     response = web.StreamResponse(headers={"Content-Type": content_type})
-    if _takes_gzip(request.headers.get("Accept-Encoding", "")):
+    compressed = _takes_gzip(request.headers.get("Accept-Encoding", ""))
+    if request.method == "HEAD":
+        if compressed:  # said only: aiohttp would send the end of an empty gzip stream as a body
+            response.headers["Content-Encoding"] = "gzip"
+        await response.prepare(request)
+        return response
+    if compressed:
         response.enable_compression(web.ContentCoding.gzip)
     await response.prepare(request)
-    if request.method != "HEAD":
-        for chunk in chunks:
-            await response.write(chunk)
-            await asyncio.sleep(0)
+    for chunk in chunks:
+        await response.write(chunk)
+        await asyncio.sleep(0)
     await response.write_eof()
     return response
 

@@ -39,7 +39,7 @@ class Server:
         self.urls: list[str] = []
 
     async def start(self) -> None:
-        """Begins to listen. Raises ConfigError for the web config file, OSError for an address."""
+        """Begins to listen. Raises ConfigError for the web config file, OSError naming an address."""
         config = await self._load()
         if config.tls is not None:
             self._tls = ServerTls.listening(config.tls)
@@ -80,9 +80,12 @@ class Server:
 
     async def _open(self, runner: web.AppRunner, host: str, port: int) -> None:
         site = web.TCPSite(runner, host or None, port, ssl_context=self._tls)
-        await site.start()
-        shown = f"[{host}]" if ":" in host else host or "localhost"
-        url = f"{'https' if self._tls else 'http'}://{shown}:{runner.addresses[-1][1]}"
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            await site.start()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), f"{shown}:{port}") from error
+        url = f"{'https' if self._tls else 'http'}://{shown or 'localhost'}:{runner.addresses[-1][1]}"
         self.urls.append(url)
         log.info("listening", url=url, interfaces="this one" if host else "all")
 
