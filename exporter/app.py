@@ -138,6 +138,7 @@ class App:
         fresh = await asyncio.to_thread(self._changed_targets, settings)
         register_secrets(_secrets(settings))
         self.settings = settings
+        self._slots.resize(settings.exporter.probes_in_flight)
         gone = [name for name in self.targets if name not in {target.name for target in settings.targets}]
         for name in gone:
             self._probes.remove(name)

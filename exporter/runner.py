@@ -18,9 +18,16 @@ class Slots:
     """A bound on what runs at once, whoever starts it."""
 
     def __init__(self, limit: int, changed: Callable[[int], None] = lambda _: None) -> None:
+        self._limit = limit
         self._semaphore = asyncio.Semaphore(limit)
         self._changed = changed
         self._taken = 0
+
+    def resize(self, limit: int) -> None:
+        """Sets a new bound for whoever comes from now on."""
+        if limit != self._limit:
+            self._limit = limit
+            self._semaphore = asyncio.Semaphore(limit)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

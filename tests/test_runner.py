@@ -250,3 +250,28 @@ async def test_a_jump_of_the_wall_clock_moves_nothing(monkeypatch: pytest.Monkey
             turns = jobs.begun["a"] - begun + jobs.overruns["a"] - overruns
             # Neither a burst nor a standstill: as many turns as monotonic time has room for.
             assert turns <= (time.monotonic() - since) / FAST + 1
+
+
+async def test_a_new_bound_holds_for_whoever_comes_after() -> None:
+    seen: list[int] = []
+    slots = Slots(1, seen.append)
+    release = asyncio.Event()
+
+    async def hold() -> None:
+        async with slots.slot():
+            await release.wait()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hold())
+        group.create_task(hold())
+        await until(lambda: seen == [1])
+        slots.resize(1)
+        group.create_task(hold())
+        await asyncio.sleep(0)
+        assert seen == [1], "the same bound again changes nothing"
+        slots.resize(2)
+        for _ in range(3):
+            group.create_task(hold())
+        await until(lambda: seen == [1, 2, 3])
+        release.set()
+    assert seen[-1] == 0
