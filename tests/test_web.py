@@ -489,7 +489,7 @@ async def test_too_large_a_body_and_a_defect_are_json_too() -> None:
             async with session.post(url + "/fail") as answer:
                 status, text = answer.status, await answer.text()
     await runner.cleanup()
-    assert too_large == (413, "request_entity_too_large")
+    assert too_large == (413, "content_too_large")
     assert (status, json.loads(text)["error"]["code"]) == (500, "internal_error")
     assert "detail for the log" not in text
     assert [line["event"] for line in logs] == ["a request failed unexpectedly"]

@@ -6,6 +6,14 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+# RFC 9110's names; Python before 3.13 gives older ones.
+RENAMED = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+
 log = structlog.get_logger(__name__)
 
 
@@ -23,7 +31,8 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as raised:
         if raised.status < 400:
             raise
-        answer = error(raised.status, raised.reason.lower().replace(" ", "_"), _message(request, raised))
+        name = RENAMED.get(raised.status, raised.reason)
+        answer = error(raised.status, name.lower().replace(" ", "_"), _message(request, raised))
         if "Allow" in raised.headers:
             answer.headers["Allow"] = raised.headers["Allow"]
         return answer
