@@ -161,9 +161,16 @@ CASES = {
     "listing of nothing": wrong(
         LIST, answer(200), Reason.INTEGRITY, "the listing is not well-formed XML", 200
     ),
-    "listing in no encoding": wrong(
+    "listing with a document type": wrong(
         LIST,
-        answer(200, b'<?xml version="1.0" encoding="x-none"?><ListBucketResult/>'),
+        answer(200, b"<!DOCTYPE ListBucketResult><ListBucketResult/>"),
+        Reason.INTEGRITY,
+        "the listing is not well-formed XML",
+        200,
+    ),
+    "listing that is not UTF-8": wrong(
+        LIST,
+        answer(200, "<ListBucketResult/>".encode("utf-16")),
         Reason.INTEGRITY,
         "the listing is not well-formed XML",
         200,
