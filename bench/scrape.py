@@ -70,7 +70,7 @@ def exporter(targets: int, chance: random.Random) -> Metrics:
     """Our series at their most, after forty runs of every target, the first with all phases."""
     metrics = Metrics()
     for name in names(targets):
-        metrics.add_target(
+        metrics.set_target(
             name,
             tuple(Operation),
             labels={"team": "web"},

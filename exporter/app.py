@@ -166,8 +166,7 @@ class App:
     def _install(self, target: Target) -> None:
         settings, name = target.settings, target.settings.name
         old = self.targets.get(name)
-        describe = self.metrics.add_target if old is None else self.metrics.update_target
-        describe(
+        self.metrics.set_target(
             name,
             settings.probe.operations,
             labels=settings.labels,

@@ -35,7 +35,7 @@ class Metrics:
         self._largest_lag = WindowMax(WINDOW)
         self._largest_lateness = WindowMax(WINDOW)
 
-    def add_target(
+    def set_target(
         self,
         name: str,
         operations: Sequence[Operation],
@@ -46,51 +46,27 @@ class Metrics:
         region: str,
         thresholds: Mapping[str, float],
     ) -> None:
-        """Begin a target with its counters at 0, so that `rate()` sees its first failure.
+        """Begin a target with its counters at 0, so that `rate()` sees its first failure; or change one.
 
         `labels` are the user's own, on `r2_target_info` alone; each target carries only those it
         has, for Prometheus takes an empty label and a missing one for the same. Raises ValueError
-        if the target is already there, or for a label name that Prometheus does not take.
-        """
-        if name in self._operations:
-            raise ValueError(f"target {name} is already there")
-        self._operations[name] = set()
-        for result in _RESULTS:
-            self._families.cleanups.labels(name, result)
-        for billing_class in BillingClass:
-            self._families.billed.labels(name, billing_class)
-        self._families.leftovers.labels(name)
-        self.update_target(
-            name,
-            operations,
-            labels=labels,
-            bucket=bucket,
-            endpoint=endpoint,
-            region=region,
-            thresholds=thresholds,
-        )
+        for a label name that Prometheus does not take.
 
-    def update_target(
-        self,
-        name: str,
-        operations: Sequence[Operation],
-        *,
-        labels: Mapping[str, str],
-        bucket: str,
-        endpoint: str,
-        region: str,
-        thresholds: Mapping[str, float],
-    ) -> None:
-        """Take over a target's changed settings; its counters go on. Raises KeyError for an unknown target.
-
-        An operation that is no longer probed loses all its series: a gauge would stand still and a
-        counter would look like an operation that is never due. If it comes back it begins at 0,
-        which `rate()` takes for a restart. What was learnt of the endpoint is learnt anew.
+        The counters of a target that was there go on. An operation that is no longer probed loses
+        all its series: a gauge would stand still and a counter would look like an operation that
+        is never due. If it comes back it begins at 0, which `rate()` takes for a restart. What was
+        learnt of the endpoint is learnt anew.
         """
         families = self._families
-        for gone in self._operations[name].difference(operations):
+        begun = self._operations.setdefault(name, set())
+        for result in _RESULTS:
+            families.cleanups.labels(name, result)
+        for billing_class in BillingClass:
+            families.billed.labels(name, billing_class)
+        families.leftovers.labels(name)
+        for gone in begun.difference(operations):
             self.registry.remove(name, operation=gone)
-            self._operations[name].remove(gone)
+            begun.remove(gone)
         for operation in operations:
             self._begin_operation(name, operation)
         for settings in (families.target_info, families.threshold):

@@ -83,7 +83,7 @@ async def rig(
     before = asyncio.all_tasks()
     probe = _probe(target, tls, resolver)
     metrics = Metrics()
-    metrics.add_target(
+    metrics.set_target(
         "media", operations, labels={}, bucket="bucket", endpoint=endpoint, region="auto", thresholds={}
     )
     try:

@@ -45,7 +45,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture
 def metrics() -> Metrics:
     metrics = Metrics()
-    metrics.add_target("media", OPERATIONS, **PLACE)
+    metrics.set_target("media", OPERATIONS, **PLACE)
     return metrics
 
 
@@ -68,7 +68,7 @@ def of_target(metrics: Metrics, target: str) -> Samples:
 
 def fill(metrics: Metrics, target: str) -> None:
     """Give the target a series in every family that has the label."""
-    metrics.add_target(target, tuple(Operation), **PLACE)
+    metrics.set_target(target, tuple(Operation), **PLACE)
     for operation in Operation:
         full = replace(
             FAILED,
@@ -174,7 +174,7 @@ def test_a_new_target_has_its_counters_at_zero_and_no_results(metrics: Metrics) 
 
 
 def test_a_target_says_where_it_is_and_what_its_thresholds_are(metrics: Metrics) -> None:
-    metrics.add_target("logs", OPERATIONS, **{**PLACE, "labels": {"tier": "2"}, "bucket": "logs"})
+    metrics.set_target("logs", OPERATIONS, **{**PLACE, "labels": {"tier": "2"}, "bucket": "logs"})
     place = {"bucket": "media", "endpoint": "https://s3.example.org", "region": "auto"}
     assert value(metrics, "r2_target_info", target="media", team="web", **place) == 1
     assert value(metrics, "r2_target_info", target="logs", tier="2", **{**place, "bucket": "logs"}) == 1
@@ -289,22 +289,22 @@ def test_a_removed_target_leaves_no_series_and_others_are_untouched() -> None:
 def test_a_target_that_comes_back_begins_at_zero(metrics: Metrics) -> None:
     metrics.record(FAILED)
     metrics.remove_target("media")
-    metrics.add_target("media", OPERATIONS, **PLACE)
+    metrics.set_target("media", OPERATIONS, **PLACE)
     assert value(metrics, "r2_probes_total", target="media", operation="get", result="failure") == 0
 
 
-def test_a_target_can_be_added_once_only(metrics: Metrics) -> None:
-    with pytest.raises(ValueError, match="media"):
-        metrics.add_target("media", OPERATIONS, **PLACE)
-    with pytest.raises(KeyError):
-        metrics.update_target("elsewhere", OPERATIONS, **PLACE)
+def test_the_same_settings_again_change_nothing(metrics: Metrics) -> None:
+    metrics.record(FAILED)
+    before = of_target(metrics, "media")
+    metrics.set_target("media", OPERATIONS, **PLACE)
+    assert of_target(metrics, "media") == before
 
 
 def test_changed_settings_keep_the_counters_and_drop_what_is_gone(metrics: Metrics) -> None:
     for operation in OPERATIONS:
         metrics.record(replace(FAILED, operation=operation, certificate_expiry=1.0, phases={Phase.TLS: 0.1}))
     changed = {**PLACE, "labels": {}, "region": "weur", "thresholds": {"error_rate": 0.5}}
-    metrics.update_target("media", (Operation.GET, Operation.HEAD), **changed)
+    metrics.set_target("media", (Operation.GET, Operation.HEAD), **changed)
     target = of_target(metrics, "media")
     assert {dict(labels).get("operation") for _, labels in target} == {None, "get", "head"}
     assert value(metrics, "r2_probes_total", target="media", operation="get", result="failure") == 1
@@ -317,7 +317,7 @@ def test_changed_settings_keep_the_counters_and_drop_what_is_gone(metrics: Metri
     info = [dict(labels) for name, labels in target if name == "r2_target_info"]
     assert [(i["region"], "team" in i) for i in info] == [("weur", False)]
     assert "r2_tls_certificate_expiry_timestamp_seconds" not in {name for name, _ in target}
-    metrics.update_target("media", OPERATIONS, **PLACE)
+    metrics.set_target("media", OPERATIONS, **PLACE)
     assert value(metrics, "r2_probes_total", target="media", operation="put", result="failure") == 0
 
 
@@ -356,7 +356,7 @@ def test_the_request_id_is_the_exemplar_of_a_duration_and_of_an_error(metrics: M
 @example("a" * 300)
 def test_a_request_id_from_the_network_is_bounded_and_printable(request_id: str) -> None:
     metrics = Metrics()
-    metrics.add_target("media", OPERATIONS, **PLACE)
+    metrics.set_target("media", OPERATIONS, **PLACE)
     metrics.record(replace(GOOD, request_id=request_id))
     kept = "".join(c for c in request_id if "!" <= c <= "~")[:REQUEST_ID_LIMIT]
     escaped = kept.replace("\\", r"\\").replace('"', r"\"")
