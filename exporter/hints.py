@@ -58,14 +58,31 @@ _BY_STATUS = {
 }
 
 
-def hint_for(status: int | None, error: S3Error) -> str:
+_BY_WORDS = {
+    "cannot resolve": "Check `endpoint`, or `account_id` and `jurisdiction`; then this machine's resolver.",
+    "WRONG_VERSION_NUMBER": "The other side speaks no TLS: write http:// in `endpoint`, or another port.",
+    "local issuer": "If the storage has an authority of its own, name it in `ca_file`.",
+    "self-signed": "If the storage has an authority of its own, name it in `ca_file`.",
+}
+
+
+def hint_for_answer(status: int, error: S3Error) -> str:
     """What to check, or an empty string where there is nothing to add to the message."""
-    if status is not None and 300 <= status < 400:
+    if 300 <= status < 400:
         places = [f"`region: {error.region}`"] if error.region else []
         places += [f"`endpoint: https://{error.endpoint}`"] if error.endpoint else []
         where = " or ".join(places) or "the bucket's own region and endpoint"
         return f"The bucket is served elsewhere, and a signed request cannot follow: set {where}."
     if error.code == "AuthorizationHeaderMalformed" and error.region:
         return f"The bucket is in another region: set `region: {error.region}`."
-    by_status = _BY_STATUS.get(status, "") if status is not None and not error.code else ""
-    return _BY_CODE.get(error.code, by_status)
+    return hint_for_code(error.code) if error.code else _BY_STATUS.get(status, "")
+
+
+def hint_for_code(code: str) -> str:
+    """The same for an S3 error code alone."""
+    return _BY_CODE.get(code, "")
+
+
+def hint_for_connection(message: str) -> str:
+    """The same for a request that got no answer, by the words of its message."""
+    return next((hint for words, hint in _BY_WORDS.items() if words in message), "")

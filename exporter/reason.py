@@ -5,7 +5,7 @@ import ssl
 
 import aiohttp
 
-from exporter.hints import hint_for
+from exporter.hints import hint_for_answer, hint_for_code, hint_for_connection
 from exporter.outcome import Failure, Phase, Reason
 from exporter.s3.client import Answer, LostConnectionError
 from exporter.s3.credentials import CredentialsError
@@ -95,7 +95,7 @@ def explain_answer(answer: Answer, s3: S3Error) -> Failure | None:
     if s3.code == "RequestTimeTooSkewed" and answer.clock_skew is not None:
         ahead = "ahead of" if answer.clock_skew > 0 else "behind"
         message += f" (this machine's clock is {abs(answer.clock_skew):.0f}s {ahead} the storage's)"
-    return Failure(reason, message, s3.code, hint_for(answer.status, s3))
+    return Failure(reason, message, s3.code, hint_for_answer(answer.status, s3))
 
 
 def _reason_of(status: int, code: str) -> Reason:
@@ -112,7 +112,7 @@ def _reason_of(status: int, code: str) -> Reason:
 
 
 def _failure(reason: Reason, message: str, code: str = "") -> Failure:
-    return Failure(reason, message, code, hint_for(None, S3Error(code=code)))
+    return Failure(reason, message, code, hint_for_code(code) or hint_for_connection(message))
 
 
 def _os_message(error: OSError) -> str:

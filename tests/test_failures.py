@@ -471,6 +471,7 @@ async def test_a_name_that_does_not_exist() -> None:
             outcome, failure = await failed_once(r, GET)
             assert failure.reason is Reason.DNS
             assert failure.message.startswith("cannot resolve s3.example.test: ")
+            assert "account_id" in failure.hint
             assert dns.questions > 0
             assert list(outcome.phases) == [Phase.RESOLVE]
             assert server.connections == 0
@@ -520,7 +521,9 @@ async def test_a_certificate_that_is_not_valid(
         rig(server.endpoint, GET, tls=trusting) as r,
     ):
         outcome, failure = await failed_once(r, GET)
-        assert failure == Failure(Reason.TLS, f"the certificate of 127.0.0.1 is not valid: {detail}")
+        assert failure.reason is Reason.TLS
+        assert failure.message == f"the certificate of 127.0.0.1 is not valid: {detail}"
+        assert ("ca_file" in failure.hint) is (fault == "unknown authority")
         assert list(outcome.phases) == [Phase.CONNECT, Phase.TLS]
         assert server.requests == []
         server.tls = serving
@@ -546,6 +549,7 @@ async def test_a_handshake_that_fails(
             outcome, failure = await failed_once(r, GET)
             assert failure.reason is Reason.TLS
             assert re.fullmatch(message, failure.message)
+            assert ("http://" in failure.hint) is ("WRONG_VERSION_NUMBER" in failure.message)
             assert list(outcome.phases) == [Phase.CONNECT, Phase.TLS]
             server.heal()
             server.tls = serving
