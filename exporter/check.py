@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import Progress
@@ -42,9 +43,7 @@ async def check(settings: Settings, names: Sequence[str], output: str) -> int:
 async def _probe_all(targets: Sequence[TargetSettings], settings: Settings) -> list[Outcome]:
     chain, contexts = ChainCredentials(), TlsContexts()
     slots = asyncio.Semaphore(settings.exporter.probes_in_flight)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("probing", total=len(targets))
+    with _progress(len(targets)) as advance:
 
         async def one(target: TargetSettings) -> list[Outcome]:
             found: list[Outcome] = []
@@ -59,10 +58,22 @@ async def _probe_all(targets: Sequence[TargetSettings], settings: Settings) -> l
                     await probe.run(record)
                 finally:
                     await probe.close(CLEANUP_GRACE)
-            progress.advance(bar)
+            advance()
             return found
 
         return [outcome for found in await asyncio.gather(*map(one, targets)) for outcome in found]
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on a terminal, and nothing elsewhere; call what it gives once for each target."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("probing", total=total)
+        yield lambda: progress.advance(bar)
 
 
 def _print(outcomes: Sequence[Outcome], targets: int) -> None:

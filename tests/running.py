@@ -100,6 +100,7 @@ async def gate(storage: str) -> AsyncIterator[Gate]:
     """An open gate in front of `storage`."""
     it = Gate()
     it.open()
+    in_order = asyncio.Lock()
     async with aiohttp.ClientSession(auto_decompress=False) as session:
 
         async def forward(request: web.Request) -> web.Response:
@@ -109,7 +110,10 @@ async def gate(storage: str) -> AsyncIterator[Gate]:
             await it.opened.wait()
             it.held -= 1
             url = URL(storage + request.raw_path, encoded=True)
-            async with session.request(request.method, url, headers=request.headers, data=body) as answer:
+            async with (
+                in_order,  # a DELETE must not overtake the PUT that was held before it
+                session.request(request.method, url, headers=request.headers, data=body) as answer,
+            ):
                 content = await answer.read()
                 dropped = HOP_BY_HOP if request.method == "HEAD" else HOP_BY_HOP | {"content-length"}
                 headers = {k: v for k, v in answer.headers.items() if k.lower() not in dropped}
