@@ -1,30 +1,7 @@
 """The metric families of probing: names, labels, help texts and bucket edges."""
 
+from exporter.buckets import DURATION_BUCKETS, LATENESS_BUCKETS, PHASE_BUCKETS
 from exporter.exposition import Registry
-
-DURATION_BUCKETS = (
-    *(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2),
-    *(0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
-)
-"""Seconds of one operation, chosen for small objects in object storage.
-
-A store on the same network answers in 2 to 20 ms, R2 and S3 read a small object in 20 to 200 ms, and
-writes, listings and fresh TLS connections take 100 to 800 ms; so most edges lie between 10 ms and 1 s.
-The edge at 2 s is the default slow threshold, so that the share of slow calls is exact; 5 s is the
-default timeout and 10 s a patient one. A quantile is interpolated inside the bucket that holds it,
-so between 20 ms and 5 s it is off by less than the widest ratio of neighbours there, 5/3, and by 1.5
-or less at most edges; below and above, by less than a factor of 2.
-"""
-
-PHASE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 5.0)
-"""Seconds of one phase: about two edges a decade, for a target has five phases of each operation.
-
-They tell which phase grew, from a resolver's cache (under 1 ms) over a round trip (1 to 200 ms) to the
-default timeout (5 s); for a mean, divide the sum by the count.
-"""
-
-LATENESS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-"""Seconds a probe starts after it was due: a healthy schedule stays under the edge at 0.1."""
 
 
 class Families:
@@ -33,6 +10,7 @@ class Families:
     def __init__(self, registry: Registry) -> None:
         self._targets(registry)
         self._probes(registry)
+        self._breakers(registry)
         self._exporter(registry)
 
     def _targets(self, registry: Registry) -> None:
@@ -113,6 +91,33 @@ class Families:
             "r2_probe_last_run_timestamp_seconds",
             "When the last operation started, in Unix time.",
             ("target", "operation"),
+        )
+
+    def _breakers(self, registry: Registry) -> None:
+        self.breaker_state = registry.gauge(
+            "r2_circuit_breaker_state",
+            "Whether a target's circuit breaker is in this state (1) or not (0); all 0 where it is disabled.",
+            ("target", "state"),
+        )
+        self.breaker_transitions = registry.counter(
+            "r2_circuit_breaker_transitions_total",
+            "Changes of a circuit breaker's state.",
+            ("target", "from_state", "to_state"),
+        )
+        self.breaker_failures = registry.gauge(
+            "r2_circuit_breaker_failure_ratio",
+            "Share of failed operations in the monitoring window; NaN without any.",
+            ("target",),
+        )
+        self.breaker_slow_calls = registry.gauge(
+            "r2_circuit_breaker_slow_call_ratio",
+            "Share of slow operations in the monitoring window; NaN without any.",
+            ("target",),
+        )
+        self.breaker_ewma = registry.gauge(
+            "r2_circuit_breaker_response_time_ewma_seconds",
+            "Exponential moving average of the duration of operations; NaN without any of late.",
+            ("target",),
         )
 
     def _exporter(self, registry: Registry) -> None:

@@ -8,33 +8,11 @@ import aiohttp
 from exporter.hints import hint_for_answer, hint_for_code, hint_for_connection
 from exporter.outcome import Failure, Phase, Reason
 from exporter.s3.client import Answer, LostConnectionError
+from exporter.s3.codes import reason_of
 from exporter.s3.credentials import CredentialsError
 from exporter.s3.trace import Trace
 from exporter.s3.xml import S3Error
 
-_THROTTLING = {
-    "SlowDown",
-    "TooManyRequests",
-    "TooManyRequestsException",
-    "Throttling",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "BandwidthLimitExceeded",
-}
-_AUTHENTICATION = {
-    "AccessDenied",
-    "AuthorizationHeaderMalformed",
-    "AuthorizationQueryParametersError",
-    "ExpiredRequest",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-    "Unauthorized",
-}
 _WAITING_FOR = {
     Phase.RESOLVE: "the name to resolve",
     Phase.CONNECT: "the connection",
@@ -89,26 +67,13 @@ def explain_answer(answer: Answer, s3: S3Error) -> Failure | None:
     """The failure that an HTTP status and S3's error code speak of, or None for 2xx."""
     if 200 <= answer.status < 300:
         return None
-    reason = _reason_of(answer.status, s3.code)
+    reason = reason_of(answer.status, s3.code)
     said = ": ".join(part for part in (s3.code, s3.message) if part)
     message = f"HTTP {answer.status}" + (f" {said}" if said else "")
     if s3.code == "RequestTimeTooSkewed" and answer.clock_skew is not None:
         ahead = "ahead of" if answer.clock_skew > 0 else "behind"
         message += f" (this machine's clock is {abs(answer.clock_skew):.0f}s {ahead} the storage's)"
     return Failure(reason, message, s3.code, hint_for_answer(answer.status, s3))
-
-
-def _reason_of(status: int, code: str) -> Reason:
-    if status == 429 or code in _THROTTLING:
-        return Reason.THROTTLED
-    if status == 408 or code == "RequestTimeout":
-        return Reason.TIMEOUT
-    if status in (401, 403) or code in _AUTHENTICATION:
-        return Reason.AUTH
-    # NotImplemented speaks of the request: sending it again or later will not help.
-    if status < 500 or status == 501:
-        return Reason.CLIENT
-    return Reason.SERVER
 
 
 def _failure(reason: Reason, message: str, code: str = "") -> Failure:
