@@ -1,0 +1,35 @@
+"""A circuit breaker for an application's own storage calls; works without the exporter running.
+
+from exporter.guard import CircuitOpenError, GuardedBucket
+
+bucket = GuardedBucket(boto3.client("s3", ...), "media")
+try:
+    bucket.put("report.pdf", content)
+except CircuitOpenError as error:
+    print(f"R2 is down; again in {error.retry_after:.0f} s")
+"""
+
+from exporter.breaker import Cause, Policy, State, Status, Transition
+from exporter.guard.bucket import GuardedBucket
+from exporter.guard.circuit import CircuitBreaker, CircuitOpenError, Listener
+from exporter.guard.client import guard_client, judge_storage_error
+from exporter.guard.metrics import GuardMetrics
+from exporter.guard.verdict import Verdict
+from exporter.window import Counts
+
+__all__ = [
+    "Cause",
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "Counts",
+    "GuardMetrics",
+    "GuardedBucket",
+    "Listener",
+    "Policy",
+    "State",
+    "Status",
+    "Transition",
+    "Verdict",
+    "guard_client",
+    "judge_storage_error",
+]

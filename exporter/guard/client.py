@@ -1,0 +1,125 @@
+"""A circuit breaker around every call of an existing boto3 client, through botocore's events.
+
+https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from botocore.client import BaseClient
+from botocore.exceptions import (
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.parsers import ResponseParserError
+
+from exporter.guard.circuit import CircuitBreaker, CircuitOpenError, Guard
+from exporter.guard.metrics import GuardMetrics
+from exporter.guard.verdict import Verdict
+from exporter.outcome import Reason
+from exporter.s3.codes import reason_of
+
+C = TypeVar("C", bound=BaseClient)
+
+_KEY = "_r2_exporter_guard"
+_OF_THE_STORAGE = {Reason.THROTTLED, Reason.TIMEOUT, Reason.SERVER}
+_LOST: tuple[type[Exception], ...] = (
+    BotoConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    FlexibleChecksumError,
+    ResponseParserError,
+)
+
+
+def guard_client(client: C, breaker: CircuitBreaker, *, metrics: GuardMetrics | None = None) -> C:
+    """Protects every call of `client` and returns it; raises ValueError if it is guarded already.
+
+    A call is what the caller makes, botocore's own retries included; while the breaker is open it raises
+    CircuitOpenError before anything is sent. Paginators, waiters and transfers are made of such calls.
+    What is read from a response's `Body` later is the caller's: `GuardedBucket.get` reads it under guard.
+    A call that a BaseException ends, such as KeyboardInterrupt, gives its permit back with its last frame,
+    or as half_open_max_wait says, and is in no metric.
+    """
+    if guarding(client) is not None:
+        raise ValueError("this client is guarded already: make another one for another breaker")
+    watcher = _Watcher(breaker, metrics or GuardMetrics(None))
+    setattr(client, _KEY, breaker)
+    events: Any = client.meta.events
+    # Last before the call, so that no other handler can keep it from being made once it has a permit;
+    # first after it, so that none can hide its end. The more particular name is called earlier.
+    events.register_last("before-call", watcher.before_call)
+    events.register_first("after-call.*.*", watcher.after_call)
+    events.register_first("after-call-error.*.*", watcher.after_call_error)
+    return client
+
+
+def guarding(client: BaseClient) -> CircuitBreaker | None:
+    """The breaker that `client` was guarded with, if it was."""
+    breaker: CircuitBreaker | None = getattr(client, _KEY, None)
+    return breaker
+
+
+def judge_storage_error(error: Exception) -> Verdict:
+    """Whose fault an exception of boto3 is.
+
+    The storage's: 5xx, throttling, timeouts, lost connections, answers that are cut or no XML. Not
+    the storage's, which did its part: 404, 403 and other refusals. Neither: what was never sent, such as
+    wrong parameters or missing credentials, and the application's own exceptions.
+    """
+    if isinstance(error, ClientError):
+        response: Mapping[str, Any] = error.response
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return judge_answer(status, response.get("Error", {}).get("Code", ""))
+    return Verdict.FAILURE if isinstance(error, _LOST) else Verdict.NEITHER
+
+
+def judge_answer(status: int, code: str) -> Verdict:
+    """The same of an HTTP status and S3's error code."""
+    if status >= 300 and reason_of(status, code) in _OF_THE_STORAGE:
+        return Verdict.FAILURE
+    return Verdict.SUCCESS
+
+
+class _Watcher:
+    """Handles botocore's events of one client. A call's guard travels in the call's own context."""
+
+    def __init__(self, breaker: CircuitBreaker, metrics: GuardMetrics) -> None:
+        self._breaker = breaker
+        self._metrics = metrics
+        metrics.watch(breaker)
+
+    def before_call(self, model: Any, context: dict[str, Any], **_: object) -> None:
+        guard = _ClientGuard(self._breaker, judge_storage_error)
+        try:
+            guard.__enter__()
+        except CircuitOpenError:
+            self._metrics.ended(self._breaker.name, model.name, guard)
+            raise
+        context[_KEY] = guard
+
+    def after_call(
+        self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: object
+    ) -> None:
+        code = parsed.get("Error", {}).get("Code", "") if isinstance(parsed, dict) else ""
+        self._end(context, model.name, judge_answer(http_response.status_code, code))
+
+    def after_call_error(
+        self, exception: Exception, context: dict[str, Any], event_name: str, **_: object
+    ) -> None:
+        self._end(context, event_name.rpartition(".")[2], judge_storage_error(exception))
+
+    def _end(self, context: dict[str, Any], operation: str, verdict: Verdict) -> None:
+        if guard := context.pop(_KEY, None):
+            guard.end(verdict)
+            self._metrics.ended(self._breaker.name, operation, guard)
+
+
+class _ClientGuard(Guard):
+    """botocore tells nobody of a BaseException: the call's end is then the end of its context."""
+
+    def __del__(self) -> None:
+        self.end(Verdict.NEITHER)
