@@ -3,20 +3,21 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from urllib.request import getproxies_environment
 
 import structlog
 
-from exporter.config import ConfigError, Settings, TargetSettings
+from exporter.admission import TargetBreaker
+from exporter.config import ConfigError, Settings
+from exporter.journal import tell_change, tell_sweep, tell_transition
 from exporter.logs import register_secrets
 from exporter.metrics import Metrics
 from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
 from exporter.probe import Probe
 from exporter.runner import Runner, Slots
 from exporter.s3.credentials import ChainCredentials
-from exporter.status import Change, TargetStatus
 from exporter.storage import Reply
+from exporter.target import Run, Target, thresholds
 from exporter.targets import TlsContexts, make_probe, proxy_passwords
 
 log = structlog.get_logger(__name__)
@@ -27,22 +28,9 @@ JOB_GRACE = 3.0
 CLEANUP_GRACE = 4.0
 LAG_INTERVAL = 0.25
 
-Results = list[tuple[Outcome, Reply]]
-
 
 class StoppingError(Exception):
     """The exporter is on its way out and probes nothing more."""
-
-
-@dataclass(slots=True)
-class Target:
-    """A target at work."""
-
-    settings: TargetSettings
-    probe: Probe
-    tls: object
-    instance: str
-    status: TargetStatus = field(default_factory=TargetStatus)
 
 
 class App:
@@ -57,7 +45,7 @@ class App:
         self._chain = ChainCredentials()
         self._tls = TlsContexts()
         self._reloading = asyncio.Lock()
-        self._on_demand: dict[tuple[str, frozenset[Operation]], asyncio.Task[Results]] = {}
+        self._on_demand: dict[tuple[str, frozenset[Operation]], asyncio.Task[Run]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._probes: Runner
         self._sweeps: Runner
@@ -98,7 +86,7 @@ class App:
 
     async def probe_now(
         self, name: str, operations: Sequence[Operation] = (), limit: float | None = None
-    ) -> Results:
+    ) -> Run:
         """Probes one target now, within at most `limit` seconds in all.
 
         Whoever asks for what is already under way gets its results: many callers cost one probe.
@@ -160,7 +148,8 @@ class App:
                 continue
             cleaned = self._cleanup_counter(target.name)
             probe = make_probe(target, tls, self._chain, instance=instance, cleaned=cleaned)
-            fresh.append(Target(target, probe, tls, instance))
+            breaker = TargetBreaker(target.breaker, time.monotonic())
+            fresh.append(Target(target, probe, tls, instance, breaker))
         return fresh
 
     def _install(self, target: Target) -> None:
@@ -173,7 +162,7 @@ class App:
             bucket=settings.bucket,
             endpoint=settings.endpoint,
             region=settings.region,
-            thresholds=_thresholds(settings),
+            thresholds=thresholds(settings),
         )
         self.targets[name] = target
         self._probes.set(name, settings.probe.interval)
@@ -182,38 +171,68 @@ class App:
         else:
             self._sweeps.remove(name)
         if old is not None:
-            target.status = old.status
+            target.take_over(old, time.monotonic())
             self._retire(old.probe)
+        self._take_breaker(target)
 
     async def _run_scheduled(self, name: str) -> None:
         if target := self.targets.get(name):
             await self._probe(target, (), None)
 
-    async def _run(self, name: str, operations: Sequence[Operation], limit: float | None) -> Results:
+    async def _run(self, name: str, operations: Sequence[Operation], limit: float | None) -> Run:
         async with self._slots.slot():
             return await self._probe(self.targets[name], operations, limit)
 
-    async def _probe(self, target: Target, operations: Sequence[Operation], limit: float | None) -> Results:
-        results: Results = []
-        name, configured = target.settings.name, target.settings.probe.operations
+    async def _probe(self, target: Target, operations: Sequence[Operation], limit: float | None) -> Run:
+        due = operations or target.settings.probe.operations
+        run, admission = Run(), target.breaker.begin_run(due)
+
+        def admit(operation: Operation) -> bool:
+            return admission.admit(operation, time.monotonic())
 
         def record(outcome: Outcome, reply: Reply) -> None:
-            results.append((outcome, reply))
-            if self.targets.get(name) is not target:
+            run.results.append((outcome, reply))
+            if self.targets.get(outcome.target) is target:
+                admission.observe(outcome, time.monotonic())
+                self._take(target, outcome)
+            elif outcome.billed is not None:
                 # Replaced by a reload meanwhile: this says nothing of what is probed now, but it cost.
-                if outcome.billed is not None:
-                    self.metrics.billed(name, outcome.billed)
-                return
-            self.metrics.record(outcome)
-            if change := target.status.observe(outcome):
-                _log_change(change)
-            self.metrics.target_up(name, target.status.is_up(configured))
+                self.metrics.billed(outcome.target, outcome.billed)
 
-        await target.probe.run(record, operations, limit)
+        try:
+            if admit(admission.order[0]):
+                await target.probe.run(record, admission.order, limit, admit)
+        finally:
+            admission.end()
+        reason = SkipReason.CIRCUIT_OPEN if admission.refused else SkipReason.OVERRUN
+        performed = {outcome.operation for outcome, _ in run.results}
+        run.skipped = {operation: reason for operation in admission.order if operation not in performed}
+        self._take_skipped(target, run)
+        return run
+
+    def _take(self, target: Target, outcome: Outcome) -> None:
+        self.metrics.record(outcome)
+        if change := target.status.observe(outcome):
+            tell_change(change)
+        self._take_breaker(target)
+
+    def _take_skipped(self, target: Target, run: Run) -> None:
+        name = target.settings.name
         if self.targets.get(name) is target:
-            for operation in set(operations or configured).difference(o.operation for o, _ in results):
-                self.metrics.skip(name, operation, SkipReason.OVERRUN)
-        return results
+            for operation, reason in run.skipped.items():
+                self.metrics.skip(name, operation, reason)
+            self._take_breaker(target)
+
+    def _take_breaker(self, target: Target) -> None:
+        """Says what the breaker did, and how the target stands after that."""
+        settings, breaker = target.settings, target.breaker
+        for transition in breaker.take_transitions():
+            self.metrics.transition(settings.name, transition.from_state, transition.to_state)
+            tell_transition(settings.name, transition, breaker.opener)
+        self.metrics.breaker(settings.name, breaker.status(time.monotonic()))
+        if target.status.latest:
+            up = breaker.admits_all and target.status.is_up(settings.probe.operations)
+            self.metrics.target_up(settings.name, up)
 
     async def _sweep(self, name: str) -> None:
         if (target := self.targets.get(name)) is None:
@@ -222,17 +241,7 @@ class App:
         self.metrics.billed(name, BillingClass.A, swept.pages)
         self.metrics.billed(name, BillingClass.FREE, swept.deleted)
         self.metrics.leftovers_deleted(name, swept.deleted)
-        if swept.deleted:
-            log.info("leftovers of earlier probes removed", target=name, objects=swept.deleted)
-        if swept.failure:
-            failure = swept.failure
-            log.warning(
-                "leftovers not swept",
-                target=name,
-                reason=failure.reason,
-                cause=failure.message,
-                hint=failure.hint,
-            )
+        tell_sweep(name, swept)
 
     async def _measure_lag(self) -> None:
         while True:
@@ -267,39 +276,6 @@ class App:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _log_change(change: Change) -> None:
-    outcome, failure = change.outcome, change.outcome.failure
-    if failure is None:
-        log.info(
-            "operation works again",
-            target=outcome.target,
-            operation=outcome.operation,
-            failed_for_seconds=round(change.failed_for or 0.0, 1),
-        )
-        return
-    log.warning(
-        "operation fails",
-        target=outcome.target,
-        operation=outcome.operation,
-        reason=failure.reason,
-        cause=failure.message,
-        hint=failure.hint,
-        status=outcome.status,
-        request_id=outcome.request_id,
-        duration_seconds=round(outcome.duration, 3),
-    )
-
-
-def _thresholds(target: TargetSettings) -> dict[str, float]:
-    return {
-        "error_rate": target.alerts.error_rate_threshold,
-        "slow_response_seconds": target.alerts.slow_response_threshold,
-        "failure_threshold": target.breaker.failure_threshold,
-        "recovery_timeout_seconds": target.breaker.recovery_timeout,
-        "check_interval_seconds": target.probe.interval,
-    }
 
 
 def _secrets(settings: Settings) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from exporter.breaker import State, Status
 from exporter.exposition import Registry
 from exporter.families import Families
 from exporter.outcome import BillingClass, Operation, Outcome, Reason, SkipReason
@@ -18,6 +19,13 @@ REQUEST_ID_LIMIT = 100
 """Characters of a request id kept for an exemplar; R2 sends 20 to 32, S3 up to 76."""
 
 _RESULTS = ("success", "failure")
+_STATES = (State.CLOSED, State.OPEN, State.HALF_OPEN)
+_TRANSITIONS = (
+    (State.CLOSED, State.OPEN),
+    (State.OPEN, State.HALF_OPEN),
+    (State.HALF_OPEN, State.OPEN),
+    (State.HALF_OPEN, State.CLOSED),
+)
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
@@ -64,6 +72,8 @@ class Metrics:
         for billing_class in BillingClass:
             families.billed.labels(name, billing_class)
         families.leftovers.labels(name)
+        for from_state, to_state in _TRANSITIONS:
+            families.breaker_transitions.labels(name, from_state, to_state)
         for gone in begun.difference(operations):
             self.registry.remove(name, operation=gone)
             begun.remove(gone)
@@ -116,6 +126,21 @@ class Metrics:
         """Say how the target's last run went; before the first there is no series."""
         if target in self._operations:
             self._families.target_up.labels(target).set(up)
+
+    def breaker(self, target: str, status: Status) -> None:
+        """Say how a target's circuit breaker stands."""
+        if target in self._operations:
+            families = self._families
+            for state in _STATES:
+                families.breaker_state.labels(target, state).set(status.state is state)
+            families.breaker_failures.labels(target).set(status.counts.failure_ratio)
+            families.breaker_slow_calls.labels(target).set(status.counts.slow_call_ratio)
+            families.breaker_ewma.labels(target).set(status.mean_duration)
+
+    def transition(self, target: str, from_state: State, to_state: State) -> None:
+        """Count a change of a circuit breaker's state."""
+        if target in self._operations:
+            self._families.breaker_transitions.labels(target, from_state, to_state).inc()
 
     def billed(self, target: str, billing_class: BillingClass, count: int = 1) -> None:
         """Count requests that R2 bills; `record` does it for probes, a sweep's are counted here."""

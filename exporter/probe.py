@@ -66,19 +66,24 @@ class Probe:
         self._runs = 0
 
     async def run(
-        self, record: Record, operations: Sequence[Operation] = (), limit: float | None = None
+        self,
+        record: Record,
+        operations: Sequence[Operation] = (),
+        limit: float | None = None,
+        admit: Callable[[Operation], bool] = lambda _: True,
     ) -> None:
-        """One run: each operation once, in order, its outcome recorded as soon as it is known.
+        """One run: each operation once, in this order, its outcome recorded as soon as it is known.
 
         `operations` defaults to the target's own. `limit` (seconds) bounds the run as a whole: an
-        operation gets what is left of it, and is not begun when nothing is.
+        operation gets what is left of it, and is not begun when nothing is. Nor is one that `admit`,
+        asked right before it, does not let through.
         An object that may have been written is removed even if the run is cancelled.
         """
         settings = self.target.probe
         ends = math.inf if limit is None else time.monotonic() + limit
         every = settings.fresh_connection_every
         self._runs += 1
-        chosen = [operation for operation in Operation if operation in (operations or settings.operations)]
+        chosen = tuple(operations) or settings.operations
         run = _Run(
             key=new_key(settings.key_prefix, self._instance, time.time()),
             body=secrets.token_bytes(settings.object_size) if Operation.PUT in chosen else b"",
@@ -90,6 +95,8 @@ class Probe:
                 timeout = min(settings.timeout, ends - time.monotonic())
                 if timeout < SHORTEST_TIMEOUT:
                     break
+                if not admit(operation):
+                    continue
                 record(*await self._perform(run, operation, timeout, keep_connection=keep))
         finally:
             if run.may_be_stored:

@@ -4,6 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from mypy.api import run as mypy
+
 from exporter.config import load_settings
 from exporter.metrics import Metrics
 from exporter.outcome import Reason
@@ -54,6 +56,14 @@ def test_promtool_takes_its_scrape_configuration(tmp_path: Path) -> None:
     file = tmp_path / "prometheus.yml"
     file.write_text(fenced("job_name: r2\n") + fenced("r2-probe"))
     assert "SUCCESS" in promtool("check", "config", file)
+
+
+def test_its_python_is_typed(tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "readme.py"
+    file.write_text(program)
+    said, errors, code = mypy(["--strict", str(file)])
+    assert code == 0, said + errors
 
 
 def promtool(*arguments: str | Path) -> str:

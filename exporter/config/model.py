@@ -20,7 +20,7 @@ from exporter.config.values import (
     duration_between,
     size_between,
 )
-from exporter.outcome import Operation
+from exporter.outcome import Operation, Reason
 
 RESERVED_LABELS = frozenset(
     {"target", "operation", "instance", "job", "bucket", "endpoint", "region", "phase"}
@@ -50,6 +50,8 @@ _ORIGIN = Matching(
     r"\*|https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?", "* or an origin such as https://dashboard.example.org"
 )
 
+Ratio = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
 
 def _printable(text: str) -> str:
     if not text.isprintable():
@@ -61,6 +63,10 @@ def _in_order(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     if len(set(operations)) < len(operations):
         raise ValueError("names an operation twice")
     return tuple(operation for operation in Operation if operation in operations)
+
+
+def _once(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    return tuple(reason for reason in Reason if reason in reasons)
 
 
 def _host_name() -> str:
@@ -109,26 +115,58 @@ class ProbeSettings(Section):
 class BreakerSettings(Section):
     """When a target's circuit breaker opens and closes."""
 
+    enabled: bool = True
+    """Whether it opens at all; probes go on through an outage if not."""
+
     failure_threshold: Annotated[int, Field(ge=1, le=10_000)] = 3
     """Failures within the monitoring window that open the breaker."""
 
-    recovery_timeout: Annotated[Duration, duration_between("1s", "1d")] = 60.0
-    """How long an open breaker waits before it lets a probe try again."""
-
-    monitoring_window: Annotated[Duration, duration_between("1s", "1d")] = 300.0
-    """How far back failures count."""
+    failure_rate_threshold: Ratio | None = None
+    """The share of failed calls, from 0 to 1, that opens it too, once there are minimum_calls."""
 
     slow_call_threshold: Annotated[Duration, duration_between("1ms", "1h")] = 2.0
     """From which duration on a call counts as slow."""
 
+    slow_call_rate_threshold: Ratio | None = None
+    """The share of slow calls, from 0 to 1, that opens it too, once there are minimum_calls."""
+
+    minimum_calls: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Calls that the monitoring window must hold before a share counts."""
+
+    monitoring_window: Annotated[Duration, duration_between("1s", "1d")] = 300.0
+    """How far back calls count."""
+
+    recovery_timeout: Annotated[Duration, duration_between("1s", "1d")] = 60.0
+    """How long an open breaker waits before it lets a probe try again."""
+
+    recovery_timeout_multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 1.0
+    """How many times longer it waits after each try that failed."""
+
+    recovery_timeout_max: Annotated[Duration, duration_between("1s", "1d")] = 3600.0
+    """The longest that this wait grows to."""
+
     half_open_max_calls: Annotated[int, Field(ge=1, le=100)] = 1
     """How many probes may try at the same time while the breaker is half open."""
+
+    half_open_successes: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How many tries must succeed, with none failed, before it closes."""
+
+    half_open_max_wait: Annotated[Duration, duration_between("1s", "1d")] = 60.0
+    """How long a try may stay without a result before it counts as failed."""
+
+    ewma_half_life: Annotated[Duration, duration_between("1s", "1d")] = 60.0
+    """After how long a call weighs half as much in the moving average of response times."""
+
+    failure_reasons: Annotated[tuple[Reason, ...], AtLeastOne("reason"), AfterValidator(_once)] = tuple(
+        Reason
+    )
+    """Which failures count; the others are taken for answers of a storage that works."""
 
 
 class AlertSettings(Section):
     """When a target raises an alert."""
 
-    error_rate_threshold: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.2
+    error_rate_threshold: Ratio = 0.2
     """The share of failed operations, from 0 to 1, that raises high_error_rate."""
 
     slow_response_threshold: Annotated[Duration, duration_between("1ms", "1h")] = 2.0

@@ -1,13 +1,16 @@
 """`/`: where to go from here, for a person who found the port."""
 
+import math
+import time
 from html import escape
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from exporter import __version__
-from exporter.app import Target
+from exporter.breaker import State
 from exporter.outcome import Operation
+from exporter.target import Target
 from exporter.web.keys import APP
 
 routes = web.RouteTableDef()
@@ -35,7 +38,8 @@ th, td {{ text-align: left; padding: .25rem 1rem .25rem 0; }}
 <h2>Targets</h2>
 <table>
 <thead>
-<tr><th scope="col">Target</th><th scope="col">Bucket</th>{operations}<th scope="col">Probe now</th></tr>
+<tr><th scope="col">Target</th><th scope="col">Bucket</th><th scope="col">Breaker</th>{operations}
+<th scope="col">Probe now</th></tr>
 </thead>
 <tbody>
 {rows}
@@ -58,9 +62,16 @@ def _row(name: str, target: Target) -> str:
     query = escape(urlencode({"target": name, "debug": "true"}))
     cells = "".join(f"<td>{_state(target, operation)}</td>" for operation in Operation)
     return (
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(target.settings.bucket)}</td>{cells}'
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(target.settings.bucket)}</td>'
+        f"<td>{_breaker(target)}</td>{cells}"
         f'<td><a href="/probe?{query}">probe, with details</a></td></tr>'
     )
+
+
+def _breaker(target: Target) -> str:
+    status = target.breaker.status(time.monotonic())
+    state = status.state.replace("_", " ")
+    return f"{state}, next try in {math.ceil(status.retry_after)} s" if status.state is State.OPEN else state
 
 
 def _state(target: Target, operation: Operation) -> str:

@@ -2,12 +2,13 @@
 
 from aiohttp import web
 
-from exporter.app import Results, StoppingError
+from exporter.app import StoppingError
 from exporter.config import TargetSettings
 from exporter.exposition import negotiate
 from exporter.logs import MASK, is_secret_key, mask
 from exporter.outcome import Operation, Outcome
 from exporter.storage import Reply
+from exporter.target import Run
 from exporter.web.errors import error
 from exporter.web.keys import APP
 from exporter.web.metrics import stream
@@ -32,13 +33,13 @@ async def probe(request: web.Request) -> web.StreamResponse:
         return error(400, "unknown_operation", str(wrong))
     settings = app.targets[name].settings
     try:
-        results = await app.probe_now(name, operations, _limit(request.headers.get(SCRAPE_TIMEOUT, "")))
+        run = await app.probe_now(name, operations, _limit(request.headers.get(SCRAPE_TIMEOUT, "")))
     except StoppingError:
         return error(503, "stopping", "The exporter is stopping and probes nothing more.")
     except KeyError:
         return error(404, "unknown_target", f"a reload has just removed the target {name!r}")
     if request.query.get("debug", "").lower() in {"true", "1"}:
-        return web.Response(text=_report(settings, results))
+        return web.Response(text=_report(settings, run))
     form, content_type = negotiate(request.headers.get("Accept"))
     return await stream(request, content_type, app.metrics.registry.render(form, name))
 
@@ -82,10 +83,13 @@ def _limit(header: str) -> float | None:
     return max(whole - ANSWER_SECONDS, whole / 2) if whole > 0 else None
 
 
-def _report(settings: TargetSettings, results: Results) -> str:
+def _report(settings: TargetSettings, run: Run) -> str:
     place = f"bucket {settings.bucket} at {settings.endpoint}, region {settings.region}"
     head = f"target {settings.name}: {place}\n"
-    return mask(head + "".join(_describe(outcome, reply) for outcome, reply in results))
+    skipped = (f"\n{operation.value}: skipped, {reason}\n" for operation, reason in run.skipped.items())
+    return mask(
+        head + "".join(_describe(outcome, reply) for outcome, reply in run.results) + "".join(skipped)
+    )
 
 
 def _describe(outcome: Outcome, reply: Reply) -> str:

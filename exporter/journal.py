@@ -1,0 +1,64 @@
+"""What the log says of targets: what has changed, never more of the same."""
+
+import structlog
+
+from exporter.breaker import State, Transition
+from exporter.outcome import Operation
+from exporter.probe import Sweep
+from exporter.status import Change
+
+log = structlog.get_logger(__name__)
+
+
+def tell_change(change: Change) -> None:
+    """An operation began to fail, fails for another reason, or works again."""
+    outcome, failure = change.outcome, change.outcome.failure
+    if failure is None:
+        log.info(
+            "operation works again",
+            target=outcome.target,
+            operation=outcome.operation,
+            failed_for_seconds=round(change.failed_for or 0.0, 1),
+        )
+        return
+    log.warning(
+        "operation fails",
+        target=outcome.target,
+        operation=outcome.operation,
+        reason=failure.reason,
+        cause=failure.message,
+        hint=failure.hint,
+        status=outcome.status,
+        request_id=outcome.request_id,
+        duration_seconds=round(outcome.duration, 3),
+    )
+
+
+def tell_transition(target: str, transition: Transition, opener: Operation | None) -> None:
+    """A circuit breaker changed its state; `opener` is the operation that opened it last."""
+    opened = transition.to_state is State.OPEN
+    (log.warning if opened else log.info)(
+        f"circuit breaker {transition.to_state}",
+        target=target,
+        from_state=transition.from_state,
+        cause=transition.cause,
+        **({"operation": opener} if opened and opener else {}),
+        calls=transition.counts.calls,
+        failures=transition.counts.failures,
+        slow_calls=transition.counts.slow_calls,
+    )
+
+
+def tell_sweep(target: str, swept: Sweep) -> None:
+    """A sweep removed something, or failed."""
+    if swept.deleted:
+        log.info("leftovers of earlier probes removed", target=target, objects=swept.deleted)
+    if swept.failure:
+        failure = swept.failure
+        log.warning(
+            "leftovers not swept",
+            target=target,
+            reason=failure.reason,
+            cause=failure.message,
+            hint=failure.hint,
+        )

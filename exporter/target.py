@@ -1,0 +1,54 @@
+"""A target at work, and what came of one run of its operations."""
+
+from dataclasses import dataclass, field
+
+from exporter.admission import TargetBreaker
+from exporter.config import TargetSettings
+from exporter.outcome import Operation, Outcome, SkipReason
+from exporter.probe import Probe
+from exporter.status import TargetStatus
+from exporter.storage import Reply
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of one run: the operations that were sent, and why the others were not."""
+
+    results: list[tuple[Outcome, Reply]] = field(default_factory=list)
+    skipped: dict[Operation, SkipReason] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Target:
+    """A target at work."""
+
+    settings: TargetSettings
+    probe: Probe
+    tls: object
+    instance: str
+    breaker: TargetBreaker
+    status: TargetStatus = field(default_factory=TargetStatus)
+
+    def take_over(self, old: "Target", now: float) -> None:
+        """Takes over what is known, after a reload. Another place or other keys are tried at once."""
+        self.status = old.status
+        self.breaker = old.breaker
+        self.breaker.configure(self.settings.breaker, now)
+        if self.tls is not old.tls or not _same_place(self.settings, old.settings):
+            self.breaker.reset(now)
+
+
+def thresholds(target: TargetSettings) -> dict[str, float]:
+    """What `r2_config_threshold` shows of a target."""
+    return {
+        "error_rate": target.alerts.error_rate_threshold,
+        "slow_response_seconds": target.alerts.slow_response_threshold,
+        "failure_threshold": target.breaker.failure_threshold,
+        "recovery_timeout_seconds": target.breaker.recovery_timeout,
+        "check_interval_seconds": target.probe.interval,
+    }
+
+
+def _same_place(one: TargetSettings, other: TargetSettings) -> bool:
+    ours = {"probe": one.probe, "breaker": one.breaker, "alerts": one.alerts, "labels": one.labels}
+    return other.model_copy(update=ours) == one
