@@ -279,7 +279,7 @@ async def test_one_line_for_each_change_and_none_for_a_good_probe(tmp_path: Path
     config = write(
         tmp_path / "exporter.yaml",
         target("good", storage, bucket, probe=ALL),
-        target("bad", endpoint, bucket, probe=ALL),
+        target("bad", endpoint, bucket, probe=ALL, breaker={"failure_threshold": 100}),
     )
     async with serving_command(config, "--log.level=debug", "--log.format=json") as exporter:
         client = Client(exporter.url)

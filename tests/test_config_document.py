@@ -131,7 +131,7 @@ def test_how_errors_read() -> None:
         ('name: "a\\0b"', 1, "control characters"),
         ("name: a\nhosts: \0", 2, "U+0000"),
         ("name: \ud800", 1, "U+D800"),
-        ("name: a\nhosts: " + "[" * 5000, 2, "deeply nested"),
+        ("name: a\nhosts: " + "[" * 5000, 2, "nest"),  # libyaml may say it before we do
         ("name: a\n<<: b", 2, "<< takes"),
         ("- a", 1, "expected a mapping"),
         ("a", 1, "expected a mapping"),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.families import DURATION_BUCKETS
+from exporter.breaker import Breaker, Policy, State
+from exporter.buckets import DURATION_BUCKETS
 from exporter.metrics import REQUEST_ID_LIMIT, Metrics, WindowMax
 from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase, Reason, SkipReason
 from exporter.series import Format
@@ -85,8 +86,19 @@ def fill(metrics: Metrics, target: str) -> None:
         metrics.record(replace(full, failure=None))
         metrics.skip(target, operation, SkipReason.OVERRUN)
     metrics.target_up(target, up=True)
+    metrics.breaker(target, called(Breaker(Policy(), 0.0)).status(0.0))
+    metrics.transition(target, State.CLOSED, State.OPEN)
     metrics.cleanup(target, success=False)
     metrics.leftovers_deleted(target, 2)
+
+
+def called(breaker: Breaker) -> Breaker:
+    """After a failure of half a second and a slow success of three."""
+    for tell, duration in ((breaker.fail, 0.5), (breaker.succeed, 3.0)):
+        permit = breaker.admit(0.0)
+        assert permit is not None
+        tell(permit, 0.0, duration)
+    return breaker
 
 
 def full_page() -> Metrics:
@@ -109,6 +121,11 @@ def promtool(text: str) -> subprocess.CompletedProcess[str]:
 FAMILIES = {
     "r2_target_info": "gauge",
     "r2_target_up": "gauge",
+    "r2_circuit_breaker_state": "gauge",
+    "r2_circuit_breaker_transitions": "counter",
+    "r2_circuit_breaker_failure_ratio": "gauge",
+    "r2_circuit_breaker_slow_call_ratio": "gauge",
+    "r2_circuit_breaker_response_time_ewma_seconds": "gauge",
     "r2_config_threshold": "gauge",
     "r2_billed_operations": "counter",
     "r2_probe_cleanups": "counter",
@@ -247,6 +264,40 @@ def test_what_is_not_a_probe_is_counted_too(metrics: Metrics) -> None:
     assert value(metrics, "r2_target_up", target="media") == 0
 
 
+def test_a_breaker_shows_its_state_and_what_it_saw(metrics: Metrics) -> None:
+    breaker = Breaker(Policy(failure_threshold=1, slow_call_threshold=1.0), 0.0)
+
+    def shown(now: float) -> list[str]:
+        metrics.breaker("media", breaker.status(now))
+        states = ("closed", "open", "half_open")
+        return [state for state in states if value(metrics, name, target="media", state=state)]
+
+    name = "r2_circuit_breaker_state"
+    assert shown(0.0) == ["closed"]
+    permit = breaker.admit(0.0)
+    assert permit is not None
+    breaker.fail(permit, 0.0, 1.0)
+    assert shown(0.0) == ["open"]
+    assert breaker.admit(60.0) is not None
+    assert shown(60.0) == ["half_open"]
+    breaker.disable(60.0)
+    assert shown(60.0) == []
+
+
+def test_a_breaker_shows_what_the_window_holds(metrics: Metrics) -> None:
+    metrics.breaker("media", called(Breaker(Policy(), 0.0)).status(0.0))
+    assert value(metrics, "r2_circuit_breaker_failure_ratio", target="media") == 0.5
+    assert value(metrics, "r2_circuit_breaker_slow_call_ratio", target="media") == 0.5
+    assert value(metrics, "r2_circuit_breaker_response_time_ewma_seconds", target="media") == 1.75
+
+
+def test_a_transition_is_counted_from_zero(metrics: Metrics) -> None:
+    change = {"target": "media", "from_state": "closed", "to_state": "open"}
+    assert value(metrics, "r2_circuit_breaker_transitions_total", **change) == 0
+    metrics.transition("media", State.CLOSED, State.OPEN)
+    assert value(metrics, "r2_circuit_breaker_transitions_total", **change) == 1
+
+
 def test_the_exporter_speaks_of_itself() -> None:
     metrics = Metrics()
     metrics.config_loaded(success=True, now=100.0)
@@ -281,6 +332,8 @@ def test_a_removed_target_leaves_no_series_and_others_are_untouched() -> None:
     metrics.billed("logs", BillingClass.A)
     metrics.cleanup("logs", success=True)
     metrics.leftovers_deleted("logs", 1)
+    metrics.breaker("logs", Breaker(Policy(), 0.0).status(0.0))
+    metrics.transition("logs", State.CLOSED, State.OPEN)
     metrics.remove_target("logs")
     assert of_target(metrics, "logs") == {}
     assert of_target(metrics, "media") == others

@@ -1,0 +1,229 @@
+"""What a run may send: the target's breaker asked for each operation, in any order of events."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.admission import TargetBreaker, policy_of, trial_of
+from exporter.breaker import Policy, State
+from exporter.config import BreakerSettings
+from exporter.outcome import Failure, Operation, Outcome, Reason
+
+PUT, GET, HEAD, LIST, DELETE = Operation
+ALL = tuple(Operation)
+RECOVERY = BreakerSettings().recovery_timeout
+
+Ends = dict[Operation, Reason | None]
+
+
+@dataclass
+class Sent:
+    """What one run did: the operations that were sent and those that were refused."""
+
+    order: list[Operation]
+    sent: list[Operation] = field(default_factory=list)
+    before_closed: list[Operation] = field(default_factory=list)
+    refused: list[Operation] = field(default_factory=list)
+
+
+def run(
+    breaker: TargetBreaker, now: float, ends: Ends, due: tuple[Operation, ...] = ALL, cancelled_at: int = 99
+) -> Sent:
+    """One run at `now` as the exporter makes it; an operation ends as `ends` says, well by default."""
+    admission = breaker.begin_run(due)
+    it = Sent(list(admission.order))
+    for number, operation in enumerate(admission.order):
+        closed = breaker.admits_all
+        if not admission.admit(operation, now):
+            break
+        it.sent.append(operation)
+        if not closed:
+            it.before_closed.append(operation)
+        if number == cancelled_at:
+            break
+        admission.observe(outcome(operation, ends.get(operation)), now)
+    admission.end()
+    it.refused = list(admission.refused)
+    return it
+
+
+def outcome(operation: Operation, reason: Reason | None) -> Outcome:
+    failure = None if reason is None else Failure(reason, "told by the test")
+    return Outcome("media", operation, started_at=0, duration=0.1, failure=failure)
+
+
+def opened(by: Operation, **settings: object) -> TargetBreaker:
+    """A breaker that a failure of `by` has opened at 0."""
+    breaker = TargetBreaker(BreakerSettings.model_validate({"failure_threshold": 1, **settings}), 0.0)
+    run(breaker, 0.0, {by: Reason.SERVER}, (by,))
+    assert breaker.status(0.0).state is State.OPEN
+    breaker.take_transitions()
+    return breaker
+
+
+def state(breaker: TargetBreaker, now: float) -> State:
+    return breaker.status(now).state
+
+
+def test_the_settings_have_the_defaults_of_the_breaker() -> None:
+    assert policy_of(BreakerSettings()) == Policy()
+
+
+def test_a_run_with_a_closed_breaker_is_as_ever() -> None:
+    breaker = TargetBreaker(BreakerSettings(), 0.0)
+    it = run(breaker, 0.0, {})
+    assert it.sent == it.order == list(ALL)
+    assert breaker.status(0.0).counts.calls == len(ALL)
+
+
+def test_the_operation_that_opens_it_is_the_last_of_its_run() -> None:
+    breaker = TargetBreaker(BreakerSettings(failure_threshold=2), 0.0)
+    it = run(breaker, 0.0, dict.fromkeys(ALL, Reason.TIMEOUT))
+    assert (it.sent, it.refused) == ([PUT, GET], [HEAD])
+    assert breaker.opener is GET
+    assert run(breaker, 1.0, {}).sent == []
+
+
+def test_a_recovery_timeout_that_ends_within_a_run_waits_for_the_next() -> None:
+    breaker = TargetBreaker(BreakerSettings(failure_threshold=1), 0.0)
+    admission = breaker.begin_run(ALL)
+    assert admission.admit(PUT, 0.0)
+    admission.observe(outcome(PUT, Reason.TIMEOUT), 0.0)
+    assert not admission.admit(GET, RECOVERY)
+    admission.end()
+    assert state(breaker, RECOVERY) is State.OPEN
+
+
+@pytest.mark.parametrize(
+    ("opener", "order"),
+    [
+        (PUT, [PUT, GET, HEAD, LIST, DELETE]),
+        (GET, [PUT, GET, HEAD, LIST, DELETE]),
+        (HEAD, [PUT, HEAD, GET, LIST, DELETE]),
+        (LIST, [LIST, PUT, GET, HEAD, DELETE]),
+        (DELETE, [DELETE, PUT, GET, HEAD, LIST]),
+    ],
+)
+def test_the_operation_that_opened_it_is_tried_first(opener: Operation, order: list[Operation]) -> None:
+    breaker = opened(opener)
+    it = run(breaker, RECOVERY, {opener: Reason.SERVER})
+    trial = order[: order.index(opener) + 1]
+    assert (it.order, it.sent, it.refused) == (order, trial, [order[len(trial)]])
+    assert state(breaker, RECOVERY) is State.OPEN
+
+    it = run(breaker, 2 * RECOVERY, {})
+    assert (it.sent, it.before_closed) == (order, trial)
+    assert state(breaker, 2 * RECOVERY) is State.CLOSED
+
+
+def test_a_put_that_works_does_not_close_it_for_a_get() -> None:
+    breaker = opened(GET)
+    it = run(breaker, RECOVERY, {GET: Reason.INTEGRITY})
+    assert it.sent == [PUT, GET]
+    assert breaker.status(RECOVERY).counts.calls == 2  # the failure that opened it, and the trial as one
+
+
+def test_a_put_that_fails_is_a_failed_trial_for_a_get() -> None:
+    breaker = opened(GET)
+    assert run(breaker, RECOVERY, {PUT: Reason.SERVER}).sent == [PUT]
+    assert state(breaker, RECOVERY) is State.OPEN
+    assert breaker.opener is PUT
+
+
+def test_without_put_a_get_is_tried_alone() -> None:
+    assert trial_of(GET, (GET, HEAD, LIST)) == [GET]
+    assert trial_of(GET, (HEAD, LIST)) == []
+    assert trial_of(None, ALL) == []
+
+
+def test_a_run_without_the_opener_is_a_trial_all_the_same() -> None:
+    breaker = opened(GET)
+    assert run(breaker, RECOVERY, {}, (LIST,)).before_closed == [LIST]
+    assert state(breaker, RECOVERY) is State.CLOSED
+
+
+def test_a_cancelled_trial_leaves_room_for_the_next() -> None:
+    breaker = opened(LIST)
+    run(breaker, RECOVERY, {}, cancelled_at=0)
+    assert state(breaker, RECOVERY) is State.HALF_OPEN
+    assert run(breaker, RECOVERY, {}).sent
+
+
+def test_a_second_run_waits_for_the_trial_of_the_first() -> None:
+    breaker = opened(LIST)
+    first = breaker.begin_run(ALL)
+    assert first.admit(LIST, RECOVERY)
+    assert run(breaker, RECOVERY, {}).sent == []
+    first.observe(outcome(LIST, None), RECOVERY)
+    first.end()
+    assert run(breaker, RECOVERY, {}).sent == list(ALL)
+
+
+def test_only_the_reasons_that_count_open_it() -> None:
+    breaker = TargetBreaker(BreakerSettings(failure_threshold=1, failure_reasons=(Reason.SERVER,)), 0.0)
+    assert len(run(breaker, 0.0, dict.fromkeys(ALL, Reason.AUTH)).sent) == len(ALL)
+    assert breaker.status(0.0).counts.failures == 0
+    assert run(breaker, 0.0, dict.fromkeys(ALL, Reason.SERVER)).sent == [PUT]
+
+
+def test_a_disabled_breaker_lets_everything_through_and_says_nothing_of_it() -> None:
+    breaker = TargetBreaker(BreakerSettings(enabled=False, failure_threshold=1), 0.0)
+    assert len(run(breaker, 0.0, dict.fromkeys(ALL, Reason.SERVER)).sent) == len(ALL)
+    breaker.reset(1.0)
+    assert state(breaker, 1.0) is State.DISABLED
+    assert breaker.take_transitions() == []
+
+
+def test_enabling_closes_it_and_disabling_lets_all_through() -> None:
+    breaker = opened(PUT)
+    breaker.configure(BreakerSettings(enabled=False), 1.0)
+    assert run(breaker, 1.0, {}).sent == list(ALL)
+    breaker.configure(BreakerSettings(), 2.0)
+    assert state(breaker, 2.0) is State.CLOSED
+    told = [(change.from_state, change.to_state) for change in breaker.take_transitions()]
+    assert told == [(State.OPEN, State.DISABLED), (State.DISABLED, State.CLOSED)]
+    assert breaker.take_transitions() == []
+
+
+def test_other_settings_leave_the_state_as_it_is() -> None:
+    breaker = opened(PUT)
+    breaker.configure(BreakerSettings(failure_threshold=7), 1.0)
+    assert state(breaker, 1.0) is State.OPEN
+
+
+reasons = st.sampled_from([None, None, None, *Reason])
+dues = st.lists(st.sampled_from(Operation), min_size=1, unique=True).map(tuple)
+runs = st.tuples(
+    st.sampled_from([0.0, 1.0, 20.0, RECOVERY]),  # since the run before
+    st.dictionaries(st.sampled_from(Operation), reasons),
+    dues,
+    st.sampled_from([99, 99, 99, 0, 1, 2]),
+)
+
+
+@given(st.lists(runs, max_size=30), st.integers(1, 4))
+def test_whatever_happens(story: list[tuple[float, Ends, tuple[Operation, ...], int]], failures: int) -> None:
+    breaker = TargetBreaker(BreakerSettings(failure_threshold=failures), 0.0)
+    now = 0.0
+    for step, ends, due, cancelled_at in story:
+        now += step
+        before, opener = breaker.status(now), breaker.opener
+        breaker.take_transitions()
+        it = run(breaker, now, ends, due, cancelled_at)
+        after = breaker.status(now)
+        assert sorted(it.order) == sorted(due)
+        assert it.sent == it.order[: len(it.sent)]
+        if before.state is State.CLOSED:
+            assert it.order == [each for each in Operation if each in due]
+        elif before.retry_after > 0:
+            assert it.sent == []
+        else:
+            trial = trial_of(opener, due) or it.order[:1]
+            assert it.before_closed == trial[: len(it.before_closed)]
+            closed = State.CLOSED in [change.to_state for change in breaker.take_transitions()]
+            assert closed or len(it.sent) <= len(trial)
+        # No permit is lost: what was not admitted now is admitted after the recovery timeout.
+        assert after.retry_after <= RECOVERY
+        assert (after.retry_after == 0) == (after.state in (State.CLOSED, State.HALF_OPEN))
