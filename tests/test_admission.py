@@ -20,7 +20,7 @@ Ends = dict[Operation, Reason | None]
 
 @dataclass
 class Sent:
-    """What one run did: the operations that were sent and those that were refused."""
+    """What one run did: the operations that were sent, of these `before_closed`, and those refused."""
 
     order: list[Operation]
     sent: list[Operation] = field(default_factory=list)
@@ -37,15 +37,15 @@ def run(
     for number, operation in enumerate(admission.order):
         closed = breaker.admits_all
         if not admission.admit(operation, now):
-            break
+            continue
         it.sent.append(operation)
         if not closed:
             it.before_closed.append(operation)
         if number == cancelled_at:
-            break
+            break  # its outcome never comes
         admission.observe(outcome(operation, ends.get(operation)), now)
     admission.end()
-    it.refused = list(admission.refused)
+    it.refused = admission.refused
     return it
 
 
@@ -81,7 +81,7 @@ def test_a_run_with_a_closed_breaker_is_as_ever() -> None:
 def test_the_operation_that_opens_it_is_the_last_of_its_run() -> None:
     breaker = TargetBreaker(BreakerSettings(failure_threshold=2), 0.0)
     it = run(breaker, 0.0, dict.fromkeys(ALL, Reason.TIMEOUT))
-    assert (it.sent, it.refused) == ([PUT, GET], [HEAD])
+    assert (it.sent, it.refused) == ([PUT, GET], [HEAD, LIST, DELETE])
     assert breaker.opener is GET
     assert run(breaker, 1.0, {}).sent == []
 
@@ -110,7 +110,7 @@ def test_the_operation_that_opened_it_is_tried_first(opener: Operation, order: l
     breaker = opened(opener)
     it = run(breaker, RECOVERY, {opener: Reason.SERVER})
     trial = order[: order.index(opener) + 1]
-    assert (it.order, it.sent, it.refused) == (order, trial, [order[len(trial)]])
+    assert (it.order, it.sent, it.refused) == (order, trial, order[len(trial) :])
     assert state(breaker, RECOVERY) is State.OPEN
 
     it = run(breaker, 2 * RECOVERY, {})
@@ -122,7 +122,9 @@ def test_a_put_that_works_does_not_close_it_for_a_get() -> None:
     breaker = opened(GET)
     it = run(breaker, RECOVERY, {GET: Reason.INTEGRITY})
     assert it.sent == [PUT, GET]
+    assert state(breaker, RECOVERY) is State.OPEN
     assert breaker.status(RECOVERY).counts.calls == 2  # the failure that opened it, and the trial as one
+    assert breaker.opener is GET
 
 
 def test_a_put_that_fails_is_a_failed_trial_for_a_get() -> None:
@@ -151,6 +153,26 @@ def test_a_cancelled_trial_leaves_room_for_the_next() -> None:
     assert run(breaker, RECOVERY, {}).sent
 
 
+def test_with_several_successes_to_show_one_run_tries_one_operation_after_the_other() -> None:
+    breaker = opened(LIST, half_open_successes=3)
+    it = run(breaker, RECOVERY, {})
+    assert (it.sent, it.before_closed) == ([LIST, PUT, GET, HEAD, DELETE], [LIST, PUT, GET])
+    assert state(breaker, RECOVERY) is State.CLOSED
+
+
+def test_a_failed_trial_ends_a_run_that_had_successes_to_show() -> None:
+    breaker = opened(LIST, half_open_successes=3)
+    assert run(breaker, RECOVERY, {PUT: Reason.SERVER}).sent == [LIST, PUT]
+    assert (state(breaker, RECOVERY), breaker.opener) == (State.OPEN, PUT)
+
+
+def test_a_slow_operation_that_opens_it_is_the_one_to_try() -> None:
+    settings = BreakerSettings(slow_call_rate_threshold=0.2, slow_call_threshold=0.1, minimum_calls=2)
+    breaker = TargetBreaker(settings, 0.0)
+    assert run(breaker, 0.0, {}).sent == [PUT, GET]
+    assert (state(breaker, 0.0), breaker.opener) == (State.OPEN, GET)
+
+
 def test_a_second_run_waits_for_the_trial_of_the_first() -> None:
     breaker = opened(LIST)
     first = breaker.begin_run(ALL)
@@ -161,11 +183,37 @@ def test_a_second_run_waits_for_the_trial_of_the_first() -> None:
     assert run(breaker, RECOVERY, {}).sent == list(ALL)
 
 
+def test_a_run_that_began_before_it_opened_takes_no_part_in_the_recovery() -> None:
+    breaker = TargetBreaker(BreakerSettings(failure_threshold=1), 0.0)
+    early = breaker.begin_run(ALL)
+    assert early.admit(PUT, 0.0)
+    run(breaker, 0.0, {PUT: Reason.SERVER})
+    early.observe(outcome(PUT, None), 0.0)
+    assert not early.admit(GET, RECOVERY)
+    assert state(breaker, RECOVERY) is State.OPEN
+
+
+def test_whoever_was_refused_is_refused_to_the_end_of_the_run() -> None:
+    breaker = opened(LIST)
+    late = breaker.begin_run(ALL)
+    assert not late.admit(LIST, RECOVERY / 2)
+    assert run(breaker, RECOVERY, {}).sent == [LIST, PUT, GET, HEAD, DELETE]
+    assert state(breaker, RECOVERY) is State.CLOSED
+    assert not late.admit(PUT, RECOVERY)
+    assert late.refused == [LIST, PUT]
+
+
 def test_only_the_reasons_that_count_open_it() -> None:
     breaker = TargetBreaker(BreakerSettings(failure_threshold=1, failure_reasons=(Reason.SERVER,)), 0.0)
     assert len(run(breaker, 0.0, dict.fromkeys(ALL, Reason.AUTH)).sent) == len(ALL)
     assert breaker.status(0.0).counts.failures == 0
     assert run(breaker, 0.0, dict.fromkeys(ALL, Reason.SERVER)).sent == [PUT]
+
+
+def test_a_reason_that_does_not_count_is_a_trial_that_worked() -> None:
+    breaker = opened(GET, failure_reasons=(Reason.SERVER,))
+    assert run(breaker, RECOVERY, dict.fromkeys(ALL, Reason.AUTH)).before_closed == [PUT, GET]
+    assert state(breaker, RECOVERY) is State.CLOSED
 
 
 def test_a_disabled_breaker_lets_everything_through_and_says_nothing_of_it() -> None:

@@ -40,6 +40,7 @@ def guard_client(client: C, breaker: CircuitBreaker, *, metrics: GuardMetrics | 
 
     A call is what the caller makes, botocore's own retries included; while the breaker is open it raises
     CircuitOpenError before anything is sent. Paginators, waiters and transfers are made of such calls.
+    Keep a GuardedBucket of the same breaker off the client: each call would count twice.
     What is read from a response's `Body` later is the caller's: `GuardedBucket.get` reads it under guard.
     A call that a BaseException ends, such as KeyboardInterrupt, gives its permit back with its last frame,
     or as half_open_max_wait says, and is in no metric.
