@@ -77,18 +77,21 @@ class Admission:
         self.refused: list[Operation] = []
         self._preparing = trial[:-1]
         self._permit: int | None = None
+        self._unheard = False
 
     def admit(self, operation: Operation, now: float) -> bool:
         """Whether to send `operation`."""
-        if self._permit is None and not self.refused and (self._is_trial or self._target.admits_all):
-            self._permit = self._breaker.admit(now)
-        if self._permit is None:
-            self.refused.append(operation)
-            return False
-        return True
+        if self._goes_on():
+            self._permit = self._permit or self._breaker.admit(now)
+            if self._permit is not None:
+                self._unheard = True
+                return True
+        self.refused.append(operation)
+        return False
 
     def observe(self, outcome: Outcome, now: float) -> None:
         """Take the outcome of the operation just admitted."""
+        self._unheard = False
         permit, failed = self._permit, self._target.counts_as_failure(outcome)
         if permit is None or (outcome.operation in self._preparing and not failed):
             return
@@ -100,9 +103,17 @@ class Admission:
 
     def end(self) -> None:
         """Give back a permit whose operation was cancelled, or never came."""
+        self._unheard = False
         if self._permit is not None:
             self._breaker.release(self._permit)
             self._permit = None
+
+    def _goes_on(self) -> bool:
+        if self.refused or self._unheard:
+            return False
+        if self._permit is not None:  # a trial that is prepared; it may have been given up for lost
+            return self._breaker.is_trial(self._permit)
+        return self._is_trial or self._target.admits_all
 
 
 def trial_of(opener: Operation | None, operations: Collection[Operation]) -> list[Operation]:

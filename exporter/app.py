@@ -12,7 +12,7 @@ from exporter.config import ConfigError, Settings
 from exporter.journal import tell_change, tell_sweep, tell_transition
 from exporter.logs import register_secrets
 from exporter.metrics import Metrics
-from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
+from exporter.outcome import BillingClass, Operation, Outcome, Reason, SkipReason
 from exporter.probe import Probe
 from exporter.runner import Runner, Slots
 from exporter.s3.credentials import ChainCredentials
@@ -171,7 +171,10 @@ class App:
         else:
             self._sweeps.remove(name)
         if old is not None:
-            target.take_over(old, time.monotonic())
+            now = time.monotonic()
+            if not target.take_over(old, now):
+                old.breaker.reset(now)
+                self._take_transitions(old)
             self._retire(old.probe)
         self._take_breaker(target)
 
@@ -188,12 +191,20 @@ class App:
         run, admission = Run(), target.breaker.begin_run(due)
 
         def admit(operation: Operation) -> bool:
-            return admission.admit(operation, time.monotonic())
+            # A run that a reload has overtaken goes no further.
+            if self.targets.get(target.settings.name) is not target:
+                return False
+            admitted = admission.admit(operation, time.monotonic())
+            self._take_transitions(target)
+            return admitted
 
         def record(outcome: Outcome, reply: Reply) -> None:
             run.results.append((outcome, reply))
-            if self.targets.get(outcome.target) is target:
+            if _cut_short(outcome, target.settings.probe.timeout, limit):
+                admission.end()
+            else:
                 admission.observe(outcome, time.monotonic())
+            if self.targets.get(outcome.target) is target:
                 self._take(target, outcome)
             elif outcome.billed is not None:
                 # Replaced by a reload meanwhile: this says nothing of what is probed now, but it cost.
@@ -226,13 +237,18 @@ class App:
     def _take_breaker(self, target: Target) -> None:
         """Says what the breaker did, and how the target stands after that."""
         settings, breaker = target.settings, target.breaker
-        for transition in breaker.take_transitions():
-            self.metrics.transition(settings.name, transition.from_state, transition.to_state)
-            tell_transition(settings.name, transition, breaker.opener)
+        self._take_transitions(target)
         self.metrics.breaker(settings.name, breaker.status(time.monotonic()))
         if target.status.latest:
             up = breaker.admits_all and target.status.is_up(settings.probe.operations)
             self.metrics.target_up(settings.name, up)
+
+    def _take_transitions(self, target: Target) -> None:
+        name, breaker = target.settings.name, target.breaker
+        for transition in breaker.take_transitions():
+            self.metrics.transition(name, transition.from_state, transition.to_state)
+            self.metrics.breaker(name, breaker.status(time.monotonic()))
+            tell_transition(name, transition, breaker.opener)
 
     async def _sweep(self, name: str) -> None:
         if (target := self.targets.get(name)) is None:
@@ -276,6 +292,17 @@ class App:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _cut_short(outcome: Outcome, timeout: float, limit: float | None) -> bool:
+    """Whether a scrape's timeout ended the operation before its own: then it says nothing of the storage."""
+    failure = outcome.failure
+    return (
+        limit is not None
+        and failure is not None
+        and failure.reason is Reason.TIMEOUT
+        and outcome.duration < timeout
+    )
 
 
 def _secrets(settings: Settings) -> list[str]:

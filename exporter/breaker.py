@@ -78,7 +78,7 @@ class Policy:
             elif field.name == "recovery_timeout_multiplier":
                 fine, wanted = 1 <= value < math.inf, "a number of at least 1"
             else:
-                fine, wanted = 0 < value < math.inf, "a number of seconds above 0"
+                fine, wanted = 0.001 <= value < math.inf, "a number of seconds, at least 0.001"
             if not fine:
                 raise ValueError(f"{field.name} must be {wanted}, got {value!r}")
 
@@ -213,6 +213,10 @@ class Breaker:
             if self.state is State.OPEN:
                 self._retry_at = self._since + self._wait
 
+    def is_trial(self, permit: int | None) -> bool:
+        """Whether this is the permit of a trial under way."""
+        return permit in self._trials
+
     def status(self, now: float) -> Status:
         """Everything there is to know at `now`; changes no state."""
         seconds_in = dict(self._seconds_in)
@@ -231,7 +235,7 @@ class Breaker:
     def retry_after(self, now: float) -> float:
         """Seconds until a call can be admitted; while trials are under way, at most so many."""
         if len(self._trials) >= self.policy.half_open_max_calls:
-            return max(0.0, next(iter(self._trials.values())) + self.policy.half_open_max_wait - now)
+            return max(0.0, next(iter(self._trials.values()), now) + self.policy.half_open_max_wait - now)
         return self._retry_at - now if now < self._retry_at else 0.0
 
     def _admit_trial(self, now: float) -> int | None:
@@ -239,10 +243,13 @@ class Breaker:
             self._enter(State.HALF_OPEN, Cause.RECOVERY_TIMEOUT, now)
         if now - next(iter(self._trials.values()), now) >= self.policy.half_open_max_wait:
             self._reopen(Cause.TRIAL_UNANSWERED, now)
-        elif len(self._trials) < self.policy.half_open_max_calls:
+        else:
+            # Taken before it is counted: a signal handler may ask for a permit in between.
             permit = self._new_permit()
             self._trials[permit] = now
-            return permit
+            if len(self._trials) <= self.policy.half_open_max_calls:
+                return permit
+            self._trials.pop(permit, None)
         return None
 
     def _judge(self, now: float) -> bool:
@@ -271,7 +278,7 @@ class Breaker:
             return self._reopen(Cause.TRIAL_FAILED, now)
         if slow and self.policy.slow_call_rate_threshold is not None:
             return self._reopen(Cause.TRIAL_SLOW, now)
-        del self._trials[permit]
+        self._trials.pop(permit, None)
         self._successes += 1
         if self._successes < self.policy.half_open_successes:
             return False

@@ -29,13 +29,15 @@ class Target:
     breaker: TargetBreaker
     status: TargetStatus = field(default_factory=TargetStatus)
 
-    def take_over(self, old: "Target", now: float) -> None:
-        """Takes over what is known, after a reload. Another place or other keys are tried at once."""
+    def take_over(self, old: "Target", now: float) -> bool:
+        """Takes over what is known, after a reload. False for another place or other keys: these have a
+        breaker of their own, that knows no failure."""
         self.status = old.status
+        if self.tls is not old.tls or not _same_place(self.settings, old.settings):
+            return False
         self.breaker = old.breaker
         self.breaker.configure(self.settings.breaker, now)
-        if self.tls is not old.tls or not _same_place(self.settings, old.settings):
-            self.breaker.reset(now)
+        return True
 
 
 def thresholds(target: TargetSettings) -> dict[str, float]:

@@ -408,9 +408,12 @@ def test_without_calls_there_is_no_ratio_and_no_average() -> None:
         ({"failure_threshold": 2.5}, "failure_threshold must be a whole number"),
         ({"failure_rate_threshold": 0.0}, "failure_rate_threshold must be above 0 and at most 1, or None"),
         ({"slow_call_rate_threshold": 50}, "slow_call_rate_threshold must be above 0 and at most 1, or None"),
-        ({"recovery_timeout": 0.0}, "recovery_timeout must be a number of seconds above 0, got 0.0"),
-        ({"monitoring_window": math.inf}, "monitoring_window must be a number of seconds above 0, got inf"),
-        ({"half_open_max_wait": math.nan}, "half_open_max_wait must be a number of seconds above 0"),
+        ({"recovery_timeout": 0.0}, "recovery_timeout must be a number of seconds, at least 0.001, got 0.0"),
+        (
+            {"monitoring_window": math.inf},
+            "monitoring_window must be a number of seconds, at least 0.001, got inf",
+        ),
+        ({"half_open_max_wait": math.nan}, "half_open_max_wait must be a number of seconds, at least 0.001"),
         ({"recovery_timeout_multiplier": 0.5}, "recovery_timeout_multiplier must be a number of at least 1"),
     ],
 )

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, assert_type
 
@@ -447,7 +448,7 @@ def permits_left(breaker: CircuitBreaker) -> int:
     """How many calls a half-open breaker still admits."""
     admitted = 0
     while breaker.status().retry_after == 0:
-        breaker.admit()
+        copy_context().run(breaker.admit)  # as somebody else would: within a trial the trial's permit serves
         admitted += 1
     return admitted
 

@@ -11,10 +11,10 @@ except CircuitOpenError as error:
 
 from exporter.breaker import Cause, Policy, State, Status, Transition
 from exporter.guard.bucket import GuardedBucket
-from exporter.guard.circuit import CircuitBreaker, CircuitOpenError, Listener
+from exporter.guard.circuit import CircuitBreaker, Listener
 from exporter.guard.client import guard_client, judge_storage_error
 from exporter.guard.metrics import GuardMetrics
-from exporter.guard.verdict import Verdict
+from exporter.guard.verdict import CircuitOpenError, Verdict
 from exporter.window import Counts
 
 __all__ = [

@@ -39,8 +39,9 @@ class GuardedBucket:
         self.bucket = bucket
         self.breaker = breaker or CircuitBreaker(bucket, policy)
         self._client: Any = client
-        self._metrics = metrics or GuardMetrics(None)
-        self._metrics.watch(self.breaker)
+        self._metrics = metrics
+        if metrics:
+            metrics.watch(self.breaker)
 
     def put(self, key: str, body: bytes | IO[bytes], **more: Any) -> Mapping[str, Any]:
         """Writes an object; boto3's answer to PutObject."""
@@ -81,7 +82,8 @@ class GuardedBucket:
             with guard:
                 return function(Bucket=self.bucket, **arguments)
         finally:
-            self._metrics.ended(self.breaker.name, operation, guard)
+            if self._metrics:
+                self._metrics.ended(self.breaker.name, operation, guard)
 
     def _read(self, **arguments: Any) -> bytes:
         # Not the body's own context manager: that one hands out the raw stream, whose length nobody checks.

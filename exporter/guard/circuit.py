@@ -3,16 +3,26 @@
 import functools
 import inspect
 import logging
-import math
+import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
-from types import CoroutineType, TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from types import CoroutineType, MappingProxyType
+from typing import Any, ParamSpec, TypeVar, cast
+from weakref import WeakSet
 
-from exporter.breaker import Breaker, Policy, State, Status, Transition
-from exporter.guard.verdict import Judge, Verdict, every_exception, judge_by_class, verdict_on
+from exporter.breaker import Breaker, Policy, Status, Transition
+from exporter.guard.one_call import Guard
+from exporter.guard.verdict import (
+    CircuitOpenError,
+    Judge,
+    Verdict,
+    every_exception,
+    judge_by_class,
+    verdict_on,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,29 +30,16 @@ R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
-class CircuitOpenError(Exception):
-    """The call was not made. `retry_after` is in how many seconds the next one can be admitted.
-
-    It is infinite while the breaker is forced open; while trials are under way it is the longest
-    that they may take.
-    """
-
-    __slots__ = ("name", "retry_after", "state")
-
-    def __init__(self, name: str, state: State, retry_after: float) -> None:
-        # BaseException's __new__ keeps the arguments; its __init__ would only cost time.
-        self.name = name
-        self.state = state
-        self.retry_after = retry_after
-
-    def __str__(self) -> str:
-        wait = (
-            "until it is reset" if math.isinf(self.retry_after) else f"next try in {self.retry_after:.1f} s"
-        )
-        return f"circuit breaker {self.name} is {self.state}; {wait}"
-
-
 Listener = Callable[[Transition], None]
+
+
+WITHIN = 0
+"""The permit of a call within a trial: no state ever gives it, so its result changes nothing."""
+
+_trials: ContextVar[Mapping["CircuitBreaker", int]] = ContextVar("_trials", default=MappingProxyType({}))
+"""The trials that this task or thread is in the middle of, or was: only those under way matter."""
+
+_circuits: WeakSet["CircuitBreaker"] = WeakSet()
 
 
 class CircuitBreaker:
@@ -72,7 +69,8 @@ class CircuitBreaker:
         self._listeners = list(listeners)
         self._announcing = False
         self._call = self._wrap_sync(_apply, None)
-        self._call_async = self._wrap_async(_apply, None)
+        self._call_async = self._wrap_async(_apply_async, None)
+        _circuits.add(self)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorates a function, sync or async; raises TypeError for a generator function."""
@@ -84,11 +82,10 @@ class CircuitBreaker:
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls a function. Raises CircuitOpenError if it was not called, or what it raises."""
-        result = self._call(function, *args, **kwargs)
-        if isinstance(result, CoroutineType):
-            result.close()
-            raise TypeError("call() takes no async function: use `await call_async(...)`")
-        return cast(R, result)
+        try:
+            return cast(R, self._call(function, *args, **kwargs))
+        except _NeverAwaitedError:
+            raise TypeError("call() takes no async function: use `await call_async(...)`") from None
 
     async def call_async(
         self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -96,7 +93,7 @@ class CircuitBreaker:
         """Awaits an async function. Raises CircuitOpenError if it was not called, or what it raises."""
         return cast(R, await self._call_async(function, *args, **kwargs))
 
-    def guard(self, judge: Judge | None = None) -> "Guard":
+    def guard(self, judge: Judge | None = None) -> Guard:
         """A context manager around one call, for `with` and `async with`; each serves once.
 
         `judge` decides about its exceptions in place of `failures`.
@@ -138,15 +135,35 @@ class CircuitBreaker:
         breaker = self._breaker
         if (permit := breaker.passing) is not None:
             return permit
+        outer = _trials.get()
+        with self._lock:
+            if outer and breaker.is_trial(outer.get(self)):
+                return WITHIN  # a part of the trial, which its permit covers
+            now = self.clock()
+            permit = breaker.admit(now)
+            if permit is None and not breaker.transitions:
+                raise CircuitOpenError(self.name, breaker.state, breaker.retry_after(now))
         try:
-            with self._lock:
-                now = self.clock()
-                if (permit := breaker.admit(now)) is None:
-                    raise CircuitOpenError(self.name, breaker.state, breaker.retry_after(now))
-        finally:
             if breaker.transitions:
                 self._announce()
+        except BaseException:
+            self.settle(permit or WITHIN, 0.0, Verdict.NEITHER)
+            raise
+        if permit is None:
+            raise CircuitOpenError(self.name, breaker.state, breaker.retry_after(now))
+        _trials.set({**outer, self: permit})
         return permit
+
+    def check(self) -> None:
+        """Raises CircuitOpenError if a call made now is rejected for sure; takes no permit."""
+        breaker = self._breaker
+        if breaker.passing is not None:
+            return
+        with self._lock:
+            retry_after = breaker.retry_after(self.clock())
+            if retry_after > 0 and not breaker.is_trial(_trials.get().get(self)):
+                breaker.rejected += 1
+                raise CircuitOpenError(self.name, breaker.state, retry_after)
 
     def settle(self, permit: int, duration: float, verdict: Verdict) -> None:
         """Gives a permit back, with what the call said and how long it took (seconds)."""
@@ -160,6 +177,11 @@ class CircuitBreaker:
                 self._breaker.release(permit)
         if changed:
             self._announce()
+
+    def renew(self) -> None:
+        """Unlocks it in a process that was just forked."""
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # the closures hold this very lock
+        self._announcing = False
 
     def _by_hand(self, change: Callable[[float], None]) -> None:
         with self._lock:
@@ -269,48 +291,27 @@ class CircuitBreaker:
             log.exception("a listener of circuit breaker %s failed", self.name)
 
 
-class Guard:
-    """One call under a circuit breaker. Entering raises CircuitOpenError.
-
-    After the call `verdict` says how it counted and `duration` how many seconds it took.
-    """
-
-    duration = 0.0
-    verdict: Verdict | None = None
-    _began = 0.0
-    _permit: int | None = None
-
-    def __init__(self, circuit: CircuitBreaker, judge: Judge) -> None:
-        self._circuit = circuit
-        self._judge = judge
-
-    def __enter__(self) -> Self:
-        if self._permit is not None:
-            raise RuntimeError("a guard serves one call: get the next from breaker.guard()")
-        self._permit = self._circuit.admit()
-        self._began = self._circuit.clock()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end(Verdict.SUCCESS if error is None else verdict_on(error, self._judge))
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)
-
-    def end(self, verdict: Verdict) -> None:
-        """What `__exit__` does, for those who learn of the call's end by other means; once only."""
-        if self.verdict is None and self._permit is not None:
-            self.verdict = verdict
-            self.duration = self._circuit.clock() - self._began
-            self._circuit.settle(self._permit, self.duration, verdict)
+class _NeverAwaitedError(BaseException):
+    """Says nothing of the service, so that no breaker counts it."""
 
 
 def _apply(function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
-    return function(*args, **kwargs)
+    result = function(*args, **kwargs)
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise _NeverAwaitedError
+    return result
+
+
+async def _apply_async(function: Callable[..., Awaitable[R]], /, *args: Any, **kwargs: Any) -> R:
+    return await function(*args, **kwargs)
+
+
+def _after_fork() -> None:
+    """A thread that held a lock, or was telling listeners, is not there in the child."""
+    for circuit in list(_circuits):
+        circuit.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

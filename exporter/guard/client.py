@@ -3,7 +3,9 @@
 https://boto3.amazonaws.com/v1/documentation/api/latest/guide/events.html
 """
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any, TypeVar
 
 from botocore.client import BaseClient
@@ -15,10 +17,12 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
-from exporter.guard.circuit import CircuitBreaker, CircuitOpenError, Guard
-from exporter.guard.metrics import GuardMetrics
-from exporter.guard.verdict import Verdict
+from exporter.guard.circuit import CircuitBreaker
+from exporter.guard.metrics import REJECTED, GuardMetrics
+from exporter.guard.one_call import Guard
+from exporter.guard.verdict import CircuitOpenError, Verdict
 from exporter.outcome import Reason
 from exporter.s3.codes import reason_of
 
@@ -33,6 +37,7 @@ _LOST: tuple[type[Exception], ...] = (
     FlexibleChecksumError,
     ResponseParserError,
 )
+_NETWORK = (ssl.SSLError, ConnectionError, TimeoutError, HTTPException, HTTPError)
 
 
 def guard_client(client: C, breaker: CircuitBreaker, *, metrics: GuardMetrics | None = None) -> C:
@@ -47,12 +52,12 @@ def guard_client(client: C, breaker: CircuitBreaker, *, metrics: GuardMetrics | 
     """
     if guarding(client) is not None:
         raise ValueError("this client is guarded already: make another one for another breaker")
-    watcher = _Watcher(breaker, metrics or GuardMetrics(None))
+    watcher = _Watcher(breaker, metrics)
     setattr(client, _KEY, breaker)
     events: Any = client.meta.events
-    # Last before the call, so that no other handler can keep it from being made once it has a permit;
-    # first after it, so that none can hide its end. The more particular name is called earlier.
-    events.register_last("before-call", watcher.before_call)
+    # First after the call, so that no other handler can hide its end: the more particular name is earlier.
+    events.register_first("before-call.*.*", watcher.before_call)
+    events.register_first("request-created.*.*", watcher.request_created)
     events.register_first("after-call.*.*", watcher.after_call)
     events.register_first("after-call-error.*.*", watcher.after_call_error)
     return client
@@ -75,6 +80,11 @@ def judge_storage_error(error: Exception) -> Verdict:
         response: Mapping[str, Any] = error.response
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return judge_answer(status, response.get("Error", {}).get("Code", ""))
+    if type(error) is HTTPClientError:
+        # botocore wraps whatever is raised while it sends, a header that cannot be sent or a body that
+        # cannot be read included: only what the network did is the storage's.
+        error = error.kwargs.get("error", error)
+        return Verdict.FAILURE if isinstance(error, _NETWORK) else Verdict.NEITHER
     return Verdict.FAILURE if isinstance(error, _LOST) else Verdict.NEITHER
 
 
@@ -88,19 +98,30 @@ def judge_answer(status: int, code: str) -> Verdict:
 class _Watcher:
     """Handles botocore's events of one client. A call's guard travels in the call's own context."""
 
-    def __init__(self, breaker: CircuitBreaker, metrics: GuardMetrics) -> None:
+    def __init__(self, breaker: CircuitBreaker, metrics: GuardMetrics | None) -> None:
         self._breaker = breaker
         self._metrics = metrics
-        metrics.watch(breaker)
+        if metrics:
+            metrics.watch(breaker)
 
-    def before_call(self, model: Any, context: dict[str, Any], **_: object) -> None:
-        guard = _ClientGuard(self._breaker, judge_storage_error)
+    def before_call(self, model: Any, **_: object) -> None:
+        """Spares a call that will be rejected the preparation of its body."""
+        self._ask(self._breaker.check, model.name)
+
+    def request_created(self, request: Any, operation_name: str, **_: object) -> None:
+        """The first attempt gets the permit: what comes before may fail without any event."""
+        if _KEY not in request.context:
+            guard = _ClientGuard(self._breaker, judge_storage_error)
+            self._ask(guard.__enter__, operation_name)
+            request.context[_KEY] = guard
+
+    def _ask(self, admit: Callable[[], object], operation: str) -> None:
         try:
-            guard.__enter__()
+            admit()
         except CircuitOpenError:
-            self._metrics.ended(self._breaker.name, model.name, guard)
+            if self._metrics:
+                self._metrics.count(self._breaker.name, operation, REJECTED)
             raise
-        context[_KEY] = guard
 
     def after_call(
         self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: object
@@ -116,7 +137,8 @@ class _Watcher:
     def _end(self, context: dict[str, Any], operation: str, verdict: Verdict) -> None:
         if guard := context.pop(_KEY, None):
             guard.end(verdict)
-            self._metrics.ended(self._breaker.name, operation, guard)
+            if self._metrics:
+                self._metrics.ended(self._breaker.name, operation, guard)
 
 
 class _ClientGuard(Guard):

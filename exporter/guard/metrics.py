@@ -1,5 +1,6 @@
 """An application's circuit breakers as Prometheus metrics, on a registry of its choice."""
 
+import threading
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -8,8 +9,11 @@ from prometheus_client.registry import Collector
 
 from exporter.breaker import State, Transition
 from exporter.buckets import DURATION_BUCKETS
-from exporter.guard.circuit import CircuitBreaker, Guard
+from exporter.guard.circuit import CircuitBreaker
+from exporter.guard.one_call import Guard
 from exporter.guard.verdict import Verdict
+
+REJECTED = "rejected"
 
 
 class GuardMetrics(Collector):
@@ -21,6 +25,7 @@ class GuardMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
         self._breakers: dict[str, CircuitBreaker] = {}
+        self._watching = threading.Lock()
         self._calls = Counter(
             "r2_guard_calls_total",
             "Guarded calls by result; neither is a call that says nothing of the storage.",
@@ -45,12 +50,13 @@ class GuardMetrics(Collector):
 
     def watch(self, breaker: CircuitBreaker) -> None:
         """Exports `breaker` from now on. Raises ValueError if another one has its name."""
-        known = self._breakers.get(breaker.name)
+        with self._watching:
+            known = self._breakers.get(breaker.name)
+            self._breakers.setdefault(breaker.name, breaker)
         if known is breaker:
             return
         if known is not None:
             raise ValueError(f"two circuit breakers are named {breaker.name!r}: give each a name of its own")
-        self._breakers[breaker.name] = breaker
 
         def count(transition: Transition) -> None:
             self._transitions.labels(breaker.name, transition.from_state, transition.to_state).inc()
@@ -59,10 +65,13 @@ class GuardMetrics(Collector):
 
     def ended(self, name: str, operation: str, guard: Guard) -> None:
         """Counts a call whose guard has ended, or was never entered because the breaker rejected it."""
-        result = guard.verdict.value if guard.verdict else "rejected"
-        self._calls.labels(name, operation, result).inc()
+        self.count(name, operation, guard.verdict.value if guard.verdict else REJECTED)
         if guard.verdict in (Verdict.SUCCESS, Verdict.FAILURE):
             self._duration.labels(name, operation).observe(guard.duration)
+
+    def count(self, name: str, operation: str, result: str) -> None:
+        """Counts a call by its result alone."""
+        self._calls.labels(name, operation, result).inc()
 
     def collect(self) -> Iterator[Metric]:
         """The breakers as they are at this moment."""

@@ -1,10 +1,38 @@
 """Whose fault an exception is: does it count against the service that was called?"""
 
 import logging
+import math
 from collections.abc import Callable
 from enum import Enum
 
+from exporter.breaker import State
+
 log = logging.getLogger(__name__)
+
+
+class CircuitOpenError(Exception):
+    """The call was not made. `retry_after` is in how many seconds the next one can be admitted.
+
+    It is infinite while the breaker is forced open; while trials are under way it is the longest
+    that they may take.
+    """
+
+    __slots__ = ("name", "retry_after", "state")
+
+    def __init__(self, name: str, state: State, retry_after: float) -> None:
+        # BaseException's __new__ keeps the arguments; its __init__ would only cost time.
+        self.name = name
+        self.state = state
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        wait = (
+            "until it is reset" if math.isinf(self.retry_after) else f"next try in {self.retry_after:.1f} s"
+        )
+        return f"circuit breaker {self.name} is {self.state}; {wait}"
+
+    def __reduce__(self) -> tuple[type["CircuitOpenError"], tuple[str, State, float]]:
+        return CircuitOpenError, (self.name, self.state, self.retry_after)
 
 
 class Verdict(Enum):
@@ -29,8 +57,8 @@ def judge_by_class(counted: type[Exception] | tuple[type[Exception], ...]) -> Ju
 
 
 def verdict_on(error: BaseException, judge: Judge) -> Verdict:
-    """What an exception says of the service; cancellations and interrupts say nothing."""
-    if not isinstance(error, Exception):
+    """What an exception says of the service; cancellations, interrupts and rejections say nothing."""
+    if not isinstance(error, Exception) or isinstance(error, CircuitOpenError):
         return Verdict.NEITHER
     try:
         return judge(error)
