@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 from boto3.exceptions import S3UploadFailedError
+from botocore.exceptions import BotoCoreError
 
 from exporter.guard import CircuitBreaker, CircuitOpenError, guard_client
 
@@ -24,7 +25,7 @@ def main(bucket: str, *files: str) -> None:
             print(f"copied {file}")
         except CircuitOpenError as error:
             sys.exit(f"not tried: {file} and what follows; try again in {error.retry_after:.0f} s")
-        except S3UploadFailedError as error:
+        except (S3UploadFailedError, BotoCoreError) as error:
             print(f"failed: {error}")
 
 

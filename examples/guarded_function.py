@@ -14,26 +14,26 @@ from exporter.guard import CircuitBreaker, Policy, Verdict
 
 
 def judge(error: Exception) -> Verdict:
-    """A 404 is an answer: the storage works. 5xx, timeouts and lost connections are failures."""
-    if isinstance(error, aiohttp.ClientResponseError) and error.status < 500:
+    """A 404 is an answer: the storage works. 5xx, 429, timeouts and lost connections are failures."""
+    if isinstance(error, aiohttp.ClientResponseError) and error.status < 500 and error.status != 429:
         return Verdict.SUCCESS
     return Verdict.FAILURE
 
 
-breaker = CircuitBreaker("pages", Policy(failure_threshold=3), failures=judge)
-last_good: dict[str, str] = {}
+breaker = CircuitBreaker("pages", Policy(failure_threshold=3, recovery_timeout=10), failures=judge)
+last_good: dict[str, int] = {}
 
 
 async def from_before(session: aiohttp.ClientSession, url: str) -> str:
-    return last_good.get(url, "nothing yet") + " (from before: the storage is down)"
+    return f"{last_good.get(url, 'no')} bytes (from before: the storage is down)"
 
 
 @breaker.or_else(from_before)
 async def fetch(session: aiohttp.ClientSession, url: str) -> str:
     async with session.get(url) as response:
         response.raise_for_status()
-        last_good[url] = await response.text()
-        return last_good[url]
+        last_good[url] = len(await response.read())
+        return f"{last_good[url]} bytes"
 
 
 async def main(bucket: str, key: str, seconds: int) -> None:

@@ -50,6 +50,10 @@ class TargetBreaker:
         """Whether it is closed or disabled."""
         return self._breaker.passing is not None
 
+    def is_due(self, now: float) -> bool:
+        """Whether it is open, and its recovery timeout is over."""
+        return self._breaker.state is State.OPEN and self._breaker.retry_after(now) == 0
+
     def status(self, now: float) -> Status:
         return self._breaker.status(now)
 

@@ -8,6 +8,7 @@ from urllib.request import getproxies_environment
 import structlog
 
 from exporter.admission import TargetBreaker
+from exporter.breaker import State
 from exporter.config import ConfigError, Settings
 from exporter.journal import tell_change, tell_sweep, tell_transition
 from exporter.logs import register_secrets
@@ -211,8 +212,7 @@ class App:
                 self.metrics.billed(outcome.target, outcome.billed)
 
         try:
-            if admit(admission.order[0]):
-                await target.probe.run(record, admission.order, limit, admit)
+            await target.probe.run(record, admission.order, limit, admit)
         finally:
             admission.end()
         reason = SkipReason.CIRCUIT_OPEN if admission.refused else SkipReason.OVERRUN
@@ -248,7 +248,18 @@ class App:
         for transition in breaker.take_transitions():
             self.metrics.transition(name, transition.from_state, transition.to_state)
             self.metrics.breaker(name, breaker.status(time.monotonic()))
-            tell_transition(name, transition, breaker.opener)
+            status = breaker.status(time.monotonic())
+            tell_transition(name, transition, breaker.opener, status.retry_after)
+            if status.state is State.OPEN:
+                self._spawn(self._try_again(name, status.retry_after))
+
+    async def _try_again(self, name: str, delay: float) -> None:
+        """The trial at the end of a recovery timeout, which the next turn may be long after."""
+        await asyncio.sleep(delay)
+        async with self._slots.slot():
+            target = self.targets.get(name)
+            if target and self.ready and target.breaker.is_due(time.monotonic()):
+                await self._probe(target, (), None)
 
     async def _sweep(self, name: str) -> None:
         if (target := self.targets.get(name)) is None:

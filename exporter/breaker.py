@@ -41,8 +41,8 @@ class Cause(StrEnum):
 class Policy:
     """When a breaker opens and closes. Durations in seconds, ratios from 0 to 1; raises ValueError."""
 
-    failure_threshold: int = 3
-    """Failures within the monitoring window that open the breaker."""
+    failure_threshold: int | None = 3
+    """Failures within the monitoring window that open the breaker; None: no number does."""
     failure_rate_threshold: float | None = None
     """The share of failed calls that opens it too, once there are `minimum_calls`; None: no share does."""
     slow_call_threshold: float = 2.0
@@ -73,7 +73,9 @@ class Policy:
             value = getattr(self, field.name)
             if field.name.endswith("rate_threshold"):
                 fine, wanted = value is None or 0 < value <= 1, "above 0 and at most 1, or None"
-            elif field.type is int:
+            elif field.name == "failure_threshold" and value is None:
+                fine, wanted = True, ""
+            elif field.name == "failure_threshold" or field.type is int:
                 fine, wanted = isinstance(value, int) and value >= 1, "a whole number of at least 1"
             elif field.name == "recovery_timeout_multiplier":
                 fine, wanted = 1 <= value < math.inf, "a number of at least 1"
@@ -256,7 +258,7 @@ class Breaker:
         if self.state is State.DISABLED:
             return False
         policy, counts = self.policy, self.window.counts(now)
-        if counts.failures >= policy.failure_threshold:
+        if policy.failure_threshold is not None and counts.failures >= policy.failure_threshold:
             return self._open(Cause.FAILURE_THRESHOLD, now)
         if counts.calls < policy.minimum_calls:
             return False

@@ -34,7 +34,9 @@ def tell_change(change: Change) -> None:
     )
 
 
-def tell_transition(target: str, transition: Transition, opener: Operation | None) -> None:
+def tell_transition(
+    target: str, transition: Transition, opener: Operation | None, retry_after: float
+) -> None:
     """A circuit breaker changed its state; `opener` is the operation that opened it last."""
     opened = transition.to_state is State.OPEN
     (log.warning if opened else log.info)(
@@ -42,7 +44,7 @@ def tell_transition(target: str, transition: Transition, opener: Operation | Non
         target=target,
         from_state=transition.from_state,
         cause=transition.cause,
-        **({"operation": opener} if opened and opener else {}),
+        **({"operation": opener, "retry_after_seconds": round(retry_after, 1)} if opened else {}),
         calls=transition.counts.calls,
         failures=transition.counts.failures,
         slow_calls=transition.counts.slow_calls,

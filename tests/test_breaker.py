@@ -33,7 +33,7 @@ durations = st.sampled_from([0.0, 0.25, 1.75, 2.0, 30.0])
 rates = st.one_of(st.none(), st.sampled_from([0.25, 0.5, 1.0]))
 policies = st.builds(
     Policy,
-    failure_threshold=st.sampled_from([1, 1, 2, 3, 5, 1000]),
+    failure_threshold=st.sampled_from([1, 1, 2, 3, 5, None]),
     failure_rate_threshold=rates,
     slow_call_rate_threshold=rates,
     minimum_calls=st.sampled_from([1, 3, 10]),
@@ -140,7 +140,7 @@ class Model:
         enough = counts.calls >= policy.minimum_calls
         too_many = policy.failure_rate_threshold
         too_slow = policy.slow_call_rate_threshold
-        if counts.failures >= policy.failure_threshold:
+        if policy.failure_threshold is not None and counts.failures >= policy.failure_threshold:
             self.open(Cause.FAILURE_THRESHOLD, 0)
         elif enough and too_many is not None and counts.failures >= too_many * counts.calls:
             self.open(Cause.FAILURE_RATE, 0)

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, assert_type
@@ -574,10 +575,47 @@ def test_64_threads_through_open_and_half_open_again_and_again() -> None:
     assert changes[State.HALF_OPEN, State.CLOSED] == 0
 
 
-def test_nothing_is_logged_in_everyday_use(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_transition_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     clock = Clock()
     breaker = once(clock)
     half_open(breaker, clock)
     breaker.call(Service().read, "abc")
-    assert caplog.records == []
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "circuit breaker once is open: failure_threshold"),
+        ("INFO", "circuit breaker once is half_open: recovery_timeout"),
+        ("INFO", "circuit breaker once is closed: trials_succeeded"),
+    ]
+
+
+def test_failures_that_are_no_exceptions_are_refused() -> None:
+    for wrong in (OSError("down"), [OSError], KeyboardInterrupt, "OSError", ()):
+        with pytest.raises(TypeError, match="failures must be Exception classes"):
+            CircuitBreaker("wrong", failures=wrong)  # type: ignore[arg-type]
+
+
+def test_a_judge_that_gives_no_verdict_counts_the_failure(caplog: pytest.LogCaptureFixture) -> None:
+    breaker = CircuitBreaker("odd", Policy(failure_threshold=1), failures=lambda _: True)  # type: ignore[arg-type, return-value]
+    with pytest.raises(OSError, match="down"), breaker.guard():
+        raise OSError("down")
+    assert breaker.status().state is State.OPEN
+    assert "no Verdict" in caplog.text
+
+
+def test_a_fallback_is_async_exactly_if_the_function_is() -> None:
+    breaker, service = once(Clock()), Service()
+    with pytest.raises(TypeError, match="async exactly"):
+        breaker.or_else(service.read)(service.aread)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="async exactly"):
+        breaker.or_else(service.aread)(service.read)  # type: ignore[arg-type]
+
+
+def test_a_share_alone_can_open_it() -> None:
+    policy = Policy(failure_threshold=None, failure_rate_threshold=0.5, minimum_calls=4)
+    breaker = CircuitBreaker("busy", policy)
+    for error in (OSError("down"), None, OSError("down")):
+        with suppress(OSError):
+            breaker.call(Service(error).read, "abc")
+    assert breaker.status().state is State.CLOSED
+    breaker.call(Service().read, "abc")
+    assert breaker.status().state is State.OPEN

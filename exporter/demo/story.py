@@ -65,7 +65,7 @@ STORY = (
         fault=INTERNAL_ERROR,
         share=Fraction(1),
     ),
-    Scene("back", "media is well again; its breaker closes and its alerts resolve", duration=40),
+    Scene("back", "media is well again; its breaker closes", duration=40),
 )
 LOOP_SECONDS = sum(scene.duration for scene in STORY)
 SCENES = {scene.name: scene for scene in STORY}

@@ -77,7 +77,7 @@ class GuardedBucket:
         self.breaker.reset()
 
     def _call(self, operation: str, function: Callable[..., R], **arguments: Any) -> R:
-        guard = self.breaker.guard(judge_storage_error)
+        guard = self.breaker.guard(self.breaker.own_judge or judge_storage_error)
         try:
             with guard:
                 return function(Bucket=self.bucket, **arguments)

@@ -13,14 +13,14 @@ from types import CoroutineType, MappingProxyType
 from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakSet
 
-from exporter.breaker import Breaker, Policy, Status, Transition
+from exporter.breaker import Breaker, Policy, State, Status, Transition
 from exporter.guard.one_call import Guard
 from exporter.guard.verdict import (
     CircuitOpenError,
     Judge,
     Verdict,
     every_exception,
-    judge_by_class,
+    judge_of,
     verdict_on,
 )
 
@@ -46,7 +46,8 @@ class CircuitBreaker:
     """One breaker for any number of threads and tasks; calls run side by side.
 
     `failures` says which exceptions count: classes (any other is the caller's, and the service did its
-    part), or a function from the exception to a Verdict. What is no Exception, such as a cancellation
+    part), or a function from the exception to a Verdict. By default all do, and for a bucket or a boto3
+    client those of the storage (`judge_storage_error`). What is no Exception, such as a cancellation
     or KeyboardInterrupt, never counts. Each listener is told of each transition, in order and never two
     at once, with its Unix time; one that raises is logged. `clock` gives seconds and never goes back.
     """
@@ -56,12 +57,13 @@ class CircuitBreaker:
         name: str,
         policy: Policy | None = None,
         *,
-        failures: type[Exception] | tuple[type[Exception], ...] | Judge = every_exception,
+        failures: type[Exception] | tuple[type[Exception], ...] | Judge | None = None,
         listeners: Sequence[Listener] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.judge = judge_by_class(failures) if isinstance(failures, type | tuple) else failures
+        self.own_judge = None if failures is None else judge_of(failures)
+        """What `failures` says; None without it, and then whoever guards a call decides."""
         self.clock = clock
         self._breaker = Breaker(policy or Policy(), clock())
         # Reentrant, for a signal handler or a finalizer may make a guarded call of its own.
@@ -77,7 +79,10 @@ class CircuitBreaker:
         return self._wrap(function, None)
 
     def or_else(self, fallback: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """The same, with a fallback that gets the arguments of a rejected call and answers in its place."""
+        """The same, with a fallback that gets the arguments of a rejected call and answers in its place.
+
+        Raises TypeError if one of the two is async and the other is not.
+        """
         return lambda function: self._wrap(function, fallback)
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -98,7 +103,7 @@ class CircuitBreaker:
 
         `judge` decides about its exceptions in place of `failures`.
         """
-        return Guard(self, judge or self.judge)
+        return Guard(self, judge or self.own_judge or every_exception)
 
     def status(self) -> Status:
         """The breaker as it is now; its times are Unix times."""
@@ -191,9 +196,9 @@ class CircuitBreaker:
     def _wrap(self, function: Callable[P, R], fallback: Callable[P, R] | None) -> Callable[P, R]:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError("a generator's work is done while it is read: use `with breaker.guard():` there")
-        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - its kind is asked, not whether it is there
-        )
+        is_async = _is_async(function)
+        if fallback is not None and _is_async(fallback) != is_async:
+            raise TypeError("the fallback must be async exactly if the function is")
         wrap = self._wrap_async if is_async else self._wrap_sync
         guarded: Callable[P, R] = wrap(function, fallback)
         return guarded
@@ -260,7 +265,7 @@ class CircuitBreaker:
         return guarded
 
     def _failed(self, permit: int, began: float, error: BaseException) -> None:
-        self.settle(permit, self.clock() - began, verdict_on(error, self.judge))
+        self.settle(permit, self.clock() - began, verdict_on(error, self.own_judge or every_exception))
 
     def _announce(self) -> None:
         """Tells the listeners outside the lock. Whoever is at it already takes later transitions along."""
@@ -270,6 +275,7 @@ class CircuitBreaker:
             self._announcing = True
         try:
             while (transition := self._next_transition()) is not None:
+                _log(self.name, transition)
                 for listener in self._listeners:
                     self._tell(listener, transition)
         except BaseException:
@@ -291,8 +297,19 @@ class CircuitBreaker:
             log.exception("a listener of circuit breaker %s failed", self.name)
 
 
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - its kind is asked, not whether it is there
+    )
+
+
 class _NeverAwaitedError(BaseException):
     """Says nothing of the service, so that no breaker counts it."""
+
+
+def _log(name: str, transition: Transition) -> None:
+    level = logging.WARNING if transition.to_state is State.OPEN else logging.INFO
+    log.log(level, "circuit breaker %s is %s: %s", name, transition.to_state, transition.cause)
 
 
 def _apply(function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:

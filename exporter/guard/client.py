@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from exporter.guard.circuit import CircuitBreaker
 from exporter.guard.metrics import REJECTED, GuardMetrics
 from exporter.guard.one_call import Guard
-from exporter.guard.verdict import CircuitOpenError, Verdict
+from exporter.guard.verdict import CircuitOpenError, Verdict, verdict_on
 from exporter.outcome import Reason
 from exporter.s3.codes import reason_of
 
@@ -79,7 +79,8 @@ def judge_storage_error(error: Exception) -> Verdict:
     if isinstance(error, ClientError):
         response: Mapping[str, Any] = error.response
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return judge_answer(status, response.get("Error", {}).get("Code", ""))
+        reason = reason_of(status, response.get("Error", {}).get("Code", ""))
+        return Verdict.FAILURE if reason in _OF_THE_STORAGE else Verdict.SUCCESS
     if type(error) is HTTPClientError:
         # botocore wraps whatever is raised while it sends, a header that cannot be sent or a body that
         # cannot be read included: only what the network did is the storage's.
@@ -88,18 +89,12 @@ def judge_storage_error(error: Exception) -> Verdict:
     return Verdict.FAILURE if isinstance(error, _LOST) else Verdict.NEITHER
 
 
-def judge_answer(status: int, code: str) -> Verdict:
-    """The same of an HTTP status and S3's error code."""
-    if status >= 300 and reason_of(status, code) in _OF_THE_STORAGE:
-        return Verdict.FAILURE
-    return Verdict.SUCCESS
-
-
 class _Watcher:
     """Handles botocore's events of one client. A call's guard travels in the call's own context."""
 
     def __init__(self, breaker: CircuitBreaker, metrics: GuardMetrics | None) -> None:
         self._breaker = breaker
+        self._judge = breaker.own_judge or judge_storage_error
         self._metrics = metrics
         if metrics:
             metrics.watch(breaker)
@@ -111,7 +106,7 @@ class _Watcher:
     def request_created(self, request: Any, operation_name: str, **_: object) -> None:
         """The first attempt gets the permit: what comes before may fail without any event."""
         if _KEY not in request.context:
-            guard = _ClientGuard(self._breaker, judge_storage_error)
+            guard = _ClientGuard(self._breaker, self._judge)
             self._ask(guard.__enter__, operation_name)
             request.context[_KEY] = guard
 
@@ -126,13 +121,15 @@ class _Watcher:
     def after_call(
         self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: object
     ) -> None:
-        code = parsed.get("Error", {}).get("Code", "") if isinstance(parsed, dict) else ""
-        self._end(context, model.name, judge_answer(http_response.status_code, code))
+        # From 300 on this is what botocore raises, after it has told us.
+        failed = http_response.status_code >= 300
+        verdict = verdict_on(ClientError(parsed, model.name), self._judge) if failed else Verdict.SUCCESS
+        self._end(context, model.name, verdict)
 
     def after_call_error(
         self, exception: Exception, context: dict[str, Any], event_name: str, **_: object
     ) -> None:
-        self._end(context, event_name.rpartition(".")[2], judge_storage_error(exception))
+        self._end(context, event_name.rpartition(".")[2], verdict_on(exception, self._judge))
 
     def _end(self, context: dict[str, Any], operation: str, verdict: Verdict) -> None:
         if guard := context.pop(_KEY, None):

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from enum import Enum
+from typing import cast
 
 from exporter.breaker import State
 
@@ -26,9 +27,12 @@ class CircuitOpenError(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        wait = (
-            "until it is reset" if math.isinf(self.retry_after) else f"next try in {self.retry_after:.1f} s"
-        )
+        if math.isinf(self.retry_after):
+            wait = "until it is reset"
+        elif self.state is State.HALF_OPEN:
+            wait = f"a trial is under way, for at most {self.retry_after:.1f} s"
+        else:
+            wait = f"next try in {self.retry_after:.1f} s"
         return f"circuit breaker {self.name} is {self.state}; {wait}"
 
     def __reduce__(self) -> tuple[type["CircuitOpenError"], tuple[str, State, float]]:
@@ -51,6 +55,18 @@ def every_exception(_error: Exception) -> Verdict:
     return Verdict.FAILURE
 
 
+def judge_of(failures: object) -> Judge:
+    """A judge from what `CircuitBreaker(failures=...)` takes. Raises TypeError for anything else."""
+    classes = failures if isinstance(failures, tuple) else (failures,)
+    if classes and all(isinstance(each, type) and issubclass(each, Exception) for each in classes):
+        return judge_by_class(cast(tuple[type[Exception], ...], classes))
+    if callable(failures) and not isinstance(failures, type):
+        return cast(Judge, failures)
+    raise TypeError(
+        f"failures must be Exception classes, or a function from an exception to a Verdict, got {failures!r}"
+    )
+
+
 def judge_by_class(counted: type[Exception] | tuple[type[Exception], ...]) -> Judge:
     """A judge that counts these as failures, and takes any other for the caller's own."""
     return lambda error: Verdict.FAILURE if isinstance(error, counted) else Verdict.SUCCESS
@@ -61,7 +77,11 @@ def verdict_on(error: BaseException, judge: Judge) -> Verdict:
     if not isinstance(error, Exception) or isinstance(error, CircuitOpenError):
         return Verdict.NEITHER
     try:
-        return judge(error)
+        verdict = judge(error)
     except Exception:
         log.exception("cannot judge whose fault a failure is, and count it")
         return Verdict.FAILURE
+    if not isinstance(verdict, Verdict):
+        log.error("a failure counts, for the judge said %r, which is no Verdict", verdict)
+        return Verdict.FAILURE
+    return verdict

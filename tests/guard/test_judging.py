@@ -1,6 +1,7 @@
 """Which calls count for or against the storage, which do neither, and that these cost no permit."""
 
 import asyncio
+import io
 import socket
 from contextlib import suppress
 from xml.etree.ElementTree import ParseError
@@ -12,6 +13,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     FlexibleChecksumError,
+    HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
 )
@@ -30,6 +32,7 @@ from tests.guard.rig import (
     both_ways,
     broken,
     garble,
+    through_the_client,
 )
 from tests.stores import Before, Seen, s3_error
 
@@ -265,5 +268,39 @@ def test_a_handler_of_the_application_that_raises_costs_no_permit(rig: Rig, way:
             get("report")
         client.meta.events.unregister(event, refuse)
     assert rig.requests() == 1
+    assert get("report") == b"42"
+    assert breaker.status().state is State.CLOSED
+
+
+@both_ways
+@pytest.mark.parametrize("wrong", [{"Range": "bytes=\n"}, {"IfMatch": "a\nb"}])
+def test_a_header_that_cannot_be_sent_is_the_callers(rig: Rig, way: Way, wrong: dict[str, str]) -> None:
+    breaker, client = rig.breaker(failure_threshold=1), rig.client()
+    if way is through_the_client:
+        guard_client(client, breaker)
+        with pytest.raises(HTTPClientError):
+            client.get_object(Bucket=rig.outside.name, Key="report", **wrong)
+    else:
+        with pytest.raises(HTTPClientError):
+            GuardedBucket(client, rig.outside.name, breaker=breaker).get("report", **wrong)
+    assert (breaker.status().counts, rig.requests()) == (Counts(), 0)
+
+
+class Unreadable(io.BytesIO):
+    """A body that fails on its way out."""
+
+    def read(self, _size: int | None = -1, /) -> bytes:
+        raise ZeroDivisionError
+
+
+def test_a_body_that_cannot_be_read_costs_no_permit_even_if_its_error_is_kept(rig: Rig) -> None:
+    client, kept = rig.client(), list[Exception]()
+    breaker, get = broken(rig, through_the_client, client)
+    for _ in range(3):
+        try:
+            client.put_object(Bucket=rig.outside.name, Key="report", Body=Unreadable(b"42"))
+        except (ZeroDivisionError, HTTPClientError) as error:
+            kept.append(error)
+    assert len(kept) == 3
     assert get("report") == b"42"
     assert breaker.status().state is State.CLOSED
