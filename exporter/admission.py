@@ -9,6 +9,9 @@ from exporter.breaker import Breaker, Policy, State, Status, Transition
 from exporter.config import BreakerSettings
 from exporter.outcome import Operation, Outcome
 
+LATENESS = 0.1
+"""Seconds by which a turn may come too early for the recovery timeout: each is late by another millisecond."""
+
 READING = (Operation.GET, Operation.HEAD)
 
 
@@ -37,9 +40,9 @@ class TargetBreaker:
         if self._settings.enabled:
             self._breaker.reset(now)
 
-    def begin_run(self, operations: Collection[Operation]) -> "Admission":
+    def begin_run(self, operations: Collection[Operation], now: float) -> "Admission":
         """The dealings of one run with the breaker. `operations` are those that are due."""
-        return Admission(self, self._breaker, operations)
+        return Admission(self, self._breaker, operations, now)
 
     def counts_as_failure(self, outcome: Outcome) -> bool:
         """Whether a failure speaks against the storage, by `failure_reasons`."""
@@ -49,10 +52,6 @@ class TargetBreaker:
     def admits_all(self) -> bool:
         """Whether it is closed or disabled."""
         return self._breaker.passing is not None
-
-    def is_due(self, now: float) -> bool:
-        """Whether it is open, and its recovery timeout is over."""
-        return self._breaker.state is State.OPEN and self._breaker.retry_after(now) == 0
 
     def status(self, now: float) -> Status:
         return self._breaker.status(now)
@@ -72,8 +71,11 @@ class Admission:
     the run is refused too.
     """
 
-    def __init__(self, target: TargetBreaker, breaker: Breaker, operations: Collection[Operation]) -> None:
+    def __init__(
+        self, target: TargetBreaker, breaker: Breaker, operations: Collection[Operation], now: float
+    ) -> None:
         self._target = target
+        self._began = now
         self._breaker = breaker
         self._is_trial = breaker.passing is None
         trial = trial_of(target.opener, operations) if self._is_trial else []
@@ -86,22 +88,26 @@ class Admission:
     def admit(self, operation: Operation, now: float) -> bool:
         """Whether to send `operation`."""
         if self._goes_on():
-            self._permit = self._permit or self._breaker.admit(now)
+            self._permit = self._permit or self._breaker.admit(now + LATENESS)
             if self._permit is not None:
                 self._unheard = True
                 return True
         self.refused.append(operation)
         return False
 
-    def observe(self, outcome: Outcome, now: float) -> None:
-        """Take the outcome of the operation just admitted."""
+    def observe(self, outcome: Outcome) -> None:
+        """Take the outcome of the operation just admitted.
+
+        It counts from the run's beginning: a recovery timeout of two intervals ends at the second turn
+        from now, not just after it.
+        """
         self._unheard = False
         permit, failed = self._permit, self._target.counts_as_failure(outcome)
         if permit is None or (outcome.operation in self._preparing and not failed):
             return
         self._permit = None
         tell = self._breaker.fail if failed else self._breaker.succeed
-        if tell(permit, now, outcome.duration) and self._breaker.state is State.OPEN:
+        if tell(permit, self._began, outcome.duration) and self._breaker.state is State.OPEN:
             self._target.opener = outcome.operation
             self._is_trial = False
 

@@ -8,7 +8,6 @@ from urllib.request import getproxies_environment
 import structlog
 
 from exporter.admission import TargetBreaker
-from exporter.breaker import State
 from exporter.config import ConfigError, Settings
 from exporter.journal import tell_change, tell_sweep, tell_transition
 from exporter.logs import register_secrets
@@ -189,12 +188,9 @@ class App:
 
     async def _probe(self, target: Target, operations: Sequence[Operation], limit: float | None) -> Run:
         due = operations or target.settings.probe.operations
-        run, admission = Run(), target.breaker.begin_run(due)
+        run, admission = Run(), target.breaker.begin_run(due, time.monotonic())
 
         def admit(operation: Operation) -> bool:
-            # A run that a reload has overtaken goes no further.
-            if self.targets.get(target.settings.name) is not target:
-                return False
             admitted = admission.admit(operation, time.monotonic())
             self._take_transitions(target)
             return admitted
@@ -204,7 +200,7 @@ class App:
             if _cut_short(outcome, target.settings.probe.timeout, limit):
                 admission.end()
             else:
-                admission.observe(outcome, time.monotonic())
+                admission.observe(outcome)
             if self.targets.get(outcome.target) is target:
                 self._take(target, outcome)
             elif outcome.billed is not None:
@@ -248,18 +244,8 @@ class App:
         for transition in breaker.take_transitions():
             self.metrics.transition(name, transition.from_state, transition.to_state)
             self.metrics.breaker(name, breaker.status(time.monotonic()))
-            status = breaker.status(time.monotonic())
-            tell_transition(name, transition, breaker.opener, status.retry_after)
-            if status.state is State.OPEN:
-                self._spawn(self._try_again(name, status.retry_after))
-
-    async def _try_again(self, name: str, delay: float) -> None:
-        """The trial at the end of a recovery timeout, which the next turn may be long after."""
-        await asyncio.sleep(delay)
-        async with self._slots.slot():
-            target = self.targets.get(name)
-            if target and self.ready and target.breaker.is_due(time.monotonic()):
-                await self._probe(target, (), None)
+            retry_after = breaker.status(time.monotonic()).retry_after
+            tell_transition(name, transition, breaker.opener, retry_after)
 
     async def _sweep(self, name: str) -> None:
         if (target := self.targets.get(name)) is None:

@@ -32,7 +32,7 @@ def run(
     breaker: TargetBreaker, now: float, ends: Ends, due: tuple[Operation, ...] = ALL, cancelled_at: int = 99
 ) -> Sent:
     """One run at `now` as the exporter makes it; an operation ends as `ends` says, well by default."""
-    admission = breaker.begin_run(due)
+    admission = breaker.begin_run(due, now)
     it = Sent(list(admission.order))
     for number, operation in enumerate(admission.order):
         closed = breaker.admits_all
@@ -43,7 +43,7 @@ def run(
             it.before_closed.append(operation)
         if number == cancelled_at:
             break  # its outcome never comes
-        admission.observe(outcome(operation, ends.get(operation)), now)
+        admission.observe(outcome(operation, ends.get(operation)))
     admission.end()
     it.refused = admission.refused
     return it
@@ -86,11 +86,21 @@ def test_the_operation_that_opens_it_is_the_last_of_its_run() -> None:
     assert run(breaker, 1.0, {}).sent == []
 
 
+def test_a_recovery_timeout_of_two_intervals_ends_with_the_second_turn() -> None:
+    breaker = TargetBreaker(BreakerSettings(failure_threshold=1), 0.0)
+    admission = breaker.begin_run(ALL, 0.003)
+    assert admission.admit(PUT, 0.003)
+    admission.observe(outcome(PUT, Reason.TIMEOUT))  # 5 s later
+    admission.end()
+    assert run(breaker, RECOVERY / 2, {}).sent == []
+    assert run(breaker, RECOVERY + 0.001, {}).sent == list(ALL)
+
+
 def test_a_recovery_timeout_that_ends_within_a_run_waits_for_the_next() -> None:
     breaker = TargetBreaker(BreakerSettings(failure_threshold=1), 0.0)
-    admission = breaker.begin_run(ALL)
+    admission = breaker.begin_run(ALL, 0.0)
     assert admission.admit(PUT, 0.0)
-    admission.observe(outcome(PUT, Reason.TIMEOUT), 0.0)
+    admission.observe(outcome(PUT, Reason.TIMEOUT))
     assert not admission.admit(GET, RECOVERY)
     admission.end()
     assert state(breaker, RECOVERY) is State.OPEN
@@ -175,27 +185,27 @@ def test_a_slow_operation_that_opens_it_is_the_one_to_try() -> None:
 
 def test_a_second_run_waits_for_the_trial_of_the_first() -> None:
     breaker = opened(LIST)
-    first = breaker.begin_run(ALL)
+    first = breaker.begin_run(ALL, 0.0)
     assert first.admit(LIST, RECOVERY)
     assert run(breaker, RECOVERY, {}).sent == []
-    first.observe(outcome(LIST, None), RECOVERY)
+    first.observe(outcome(LIST, None))
     first.end()
     assert run(breaker, RECOVERY, {}).sent == list(ALL)
 
 
 def test_a_run_that_began_before_it_opened_takes_no_part_in_the_recovery() -> None:
     breaker = TargetBreaker(BreakerSettings(failure_threshold=1), 0.0)
-    early = breaker.begin_run(ALL)
+    early = breaker.begin_run(ALL, 0.0)
     assert early.admit(PUT, 0.0)
     run(breaker, 0.0, {PUT: Reason.SERVER})
-    early.observe(outcome(PUT, None), 0.0)
+    early.observe(outcome(PUT, None))
     assert not early.admit(GET, RECOVERY)
     assert state(breaker, RECOVERY) is State.OPEN
 
 
 def test_whoever_was_refused_is_refused_to_the_end_of_the_run() -> None:
     breaker = opened(LIST)
-    late = breaker.begin_run(ALL)
+    late = breaker.begin_run(ALL, 0.0)
     assert not late.admit(LIST, RECOVERY / 2)
     assert run(breaker, RECOVERY, {}).sent == [LIST, PUT, GET, HEAD, DELETE]
     assert state(breaker, RECOVERY) is State.CLOSED

@@ -35,7 +35,7 @@ class Runs:
         """The next thing that happens to the run in `slot`: it begins, asks, hears or ends."""
         one = self.under_way.get(slot)
         if one is None:
-            admission = self.breaker.begin_run(due)
+            admission = self.breaker.begin_run(due, self.now)
             assert sorted(admission.order) == sorted(due)
             self.under_way[slot] = Under(admission, list(admission.order))
         elif cancels or (one.sent is None and not one.to_come):
@@ -44,7 +44,7 @@ class Runs:
         elif one.sent is None:
             self.ask(one)
         else:
-            one.admission.observe(outcome(one.sent, reason), self.now)
+            one.admission.observe(outcome(one.sent, reason))
             one.sent = None
 
     def ask(self, one: Under) -> None:
@@ -103,28 +103,28 @@ def test_nothing_is_sent_while_open_and_no_permit_is_lost(
 
 def test_a_trial_whose_breaker_opened_again_meanwhile_sends_no_more() -> None:
     breaker = opened(GET, half_open_max_calls=2)
-    first, second = breaker.begin_run(ALL), breaker.begin_run((DELETE,))
+    first, second = breaker.begin_run(ALL, RECOVERY), breaker.begin_run((DELETE,), RECOVERY)
     assert first.admit(PUT, RECOVERY)
     assert second.admit(DELETE, RECOVERY)
-    second.observe(outcome(DELETE, Reason.SERVER), RECOVERY)
+    second.observe(outcome(DELETE, Reason.SERVER))
     assert state(breaker, RECOVERY) is State.OPEN
-    first.observe(outcome(PUT, None), RECOVERY)
+    first.observe(outcome(PUT, None))
     assert not first.admit(GET, RECOVERY)
 
 
 def test_a_trial_given_up_for_lost_sends_no_more() -> None:
     breaker = opened(GET)
-    slow = breaker.begin_run(ALL)
+    slow = breaker.begin_run(ALL, RECOVERY)
     assert slow.admit(PUT, RECOVERY)
     assert run(breaker, RECOVERY + WAIT, {}).sent == []
     assert state(breaker, RECOVERY + WAIT) is State.OPEN
-    slow.observe(outcome(PUT, None), RECOVERY + WAIT)
+    slow.observe(outcome(PUT, None))
     assert not slow.admit(GET, RECOVERY + WAIT)
 
 
 def test_one_permit_is_for_one_trial_even_if_nobody_heard_of_its_outcome() -> None:
     """A reload in the middle of a run leaves the outcome of its operation unobserved."""
     breaker = opened(DELETE)
-    admission = breaker.begin_run(ALL)
+    admission = breaker.begin_run(ALL, RECOVERY)
     assert admission.admit(DELETE, RECOVERY)
     assert not admission.admit(PUT, RECOVERY)
