@@ -10,7 +10,7 @@ from exporter.config import BreakerSettings
 from exporter.outcome import Operation, Outcome
 
 LATENESS = 0.1
-"""Seconds by which a turn may come too early for the recovery timeout: each is late by another millisecond."""
+"""Seconds of grace between two turns, for each is late by another few milliseconds."""
 
 READING = (Operation.GET, Operation.HEAD)
 
@@ -88,7 +88,7 @@ class Admission:
     def admit(self, operation: Operation, now: float) -> bool:
         """Whether to send `operation`."""
         if self._goes_on():
-            self._permit = self._permit or self._breaker.admit(now + LATENESS)
+            self._permit = self._permit or self._breaker.admit(now)
             if self._permit is not None:
                 self._unheard = True
                 return True
@@ -98,8 +98,8 @@ class Admission:
     def observe(self, outcome: Outcome) -> None:
         """Take the outcome of the operation just admitted.
 
-        It counts from the run's beginning: a recovery timeout of two intervals ends at the second turn
-        from now, not just after it.
+        It counts from the run's beginning, so that a recovery timeout of two intervals ends with the second
+        turn after this one, and not just after it.
         """
         self._unheard = False
         permit, failed = self._permit, self._target.counts_as_failure(outcome)
@@ -107,7 +107,7 @@ class Admission:
             return
         self._permit = None
         tell = self._breaker.fail if failed else self._breaker.succeed
-        if tell(permit, self._began, outcome.duration) and self._breaker.state is State.OPEN:
+        if tell(permit, self._began - LATENESS, outcome.duration) and self._breaker.state is State.OPEN:
             self._target.opener = outcome.operation
             self._is_trial = False
 

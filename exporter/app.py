@@ -174,7 +174,7 @@ class App:
             now = time.monotonic()
             if not target.take_over(old, now):
                 old.breaker.reset(now)
-                self._take_transitions(old)
+                self._tell_transitions(name, old.breaker)
             self._retire(old.probe)
         self._take_breaker(target)
 
@@ -241,6 +241,11 @@ class App:
 
     def _take_transitions(self, target: Target) -> None:
         name, breaker = target.settings.name, target.breaker
+        if (now_there := self.targets.get(name)) is None or now_there.breaker is not breaker:
+            return
+        self._tell_transitions(name, breaker)
+
+    def _tell_transitions(self, name: str, breaker: TargetBreaker) -> None:
         for transition in breaker.take_transitions():
             self.metrics.transition(name, transition.from_state, transition.to_state)
             self.metrics.breaker(name, breaker.status(time.monotonic()))

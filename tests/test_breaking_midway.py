@@ -129,7 +129,7 @@ async def test_a_scrape_with_no_time_left_leaves_the_trial_to_the_next(tmp_path:
         report = await it.probe(X_Prometheus_Scrape_Timeout_Seconds="0.01")
         assert report.count("skipped, overrun") == len(RUN)
         assert it.server.seen == []
-        assert await it.shows("half_open")
+        assert await it.shows("open")
         assert (await it.exporter.metrics())("r2_target_up") == 0
         assert (await it.probe()).count("success") == len(RUN)
         assert await it.shows("closed")
@@ -172,7 +172,7 @@ async def test_a_trial_that_a_reload_overtakes_counts(tmp_path: Path, storage: s
         await it.reload(it.media | {"labels": {"team": "web"}})
         it.let_go.set()
         assert "list: success" in await trial
-        assert it.server.operations() == [LIST]
+        assert it.server.operations() == [LIST, PUT, GET, DELETE]
         assert await it.shows("closed")
         it.server.seen.clear()
         await it.probe()
