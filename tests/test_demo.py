@@ -19,10 +19,20 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import load_settings
+from exporter.admission import TargetBreaker
+from exporter.breaker import State
+from exporter.config import TargetSettings, load_settings
 from exporter.demo import BUCKETS, STORY, DemoError, DemoStorage, Scene, scene_at
-from exporter.demo.story import INTERNAL_ERROR, LOOP_SECONDS, SLOW_DOWN, seconds_left
-from exporter.outcome import Operation
+from exporter.demo.story import (
+    HEALTHY_BUCKET,
+    INTERNAL_ERROR,
+    LOOP_SECONDS,
+    SLOW_DOWN,
+    TROUBLED_BUCKET,
+    seconds_left,
+)
+from exporter.outcome import Failure, Operation, Outcome, Reason
+from tests.running import running
 
 DEADLINE = 30.0
 
@@ -126,6 +136,71 @@ async def test_the_settings_probe_both_buckets_with_every_operation(tmp_path: Pa
     assert [target.bucket for target in settings.targets] == list(BUCKETS)
     assert {target.endpoint for target in settings.targets} == {storage.endpoint}
     assert all(set(target.probe.operations) == set(Operation) for target in settings.targets)
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory) -> TargetSettings:
+    """The demo's own settings for the bucket that the story is about."""
+    storage = DemoStorage()
+    storage.endpoint = "http://127.0.0.1:1"
+    file = tmp_path_factory.mktemp("demo") / "demo.yaml"
+    file.write_text(storage.settings_text(), encoding="utf-8")
+    (settings,) = [each for each in load_settings(file, {}).targets if each.bucket == TROUBLED_BUCKET]
+    return settings
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 9))
+def test_the_breaker_bears_all_but_the_failing_scene_and_is_closed_in_the_next(
+    troubled: TargetSettings, phase: float, requests: int
+) -> None:
+    interval, recovery = troubled.probe.interval, troubled.breaker.recovery_timeout
+    breaker = TargetBreaker(troubled.breaker, 0.0)
+    changes: dict[State, list[float]] = {state: [] for state in State}
+    for turn in range(int(2 * LOOP_SECONDS / interval)):
+        now = (turn + phase) * interval
+        requests = play_a_run(breaker, now, requests)
+        for change in breaker.take_transitions():
+            changes[change.to_state].append(now)
+    failing, back = (
+        sum(scene.duration for scene in STORY[: [scene.name for scene in STORY].index(name)])
+        for name in ("failing", "back")
+    )
+    for loop in (0.0, LOOP_SECONDS):
+        opened = [at for at in changes[State.OPEN] if loop <= at < loop + LOOP_SECONDS]
+        assert failing <= opened[0] - loop < failing + 2 * interval
+        assert all(scene_at(at).name == "failing" for at in opened)
+        (closed,) = [at for at in changes[State.CLOSED] if loop <= at < loop + LOOP_SECONDS]
+        assert back <= closed - loop < back + recovery + interval
+
+
+def play_a_run(breaker: TargetBreaker, now: float, requests: int) -> int:
+    """A run of every operation at `now`; `requests` are those that the storage has had before, and after."""
+    admission, stored = breaker.begin_run(tuple(Operation), now), False
+    for operation in admission.order:
+        if not admission.admit(operation, now):
+            continue
+        fault, requests = scene_at(now).fault_for(requests), requests + 1
+        failure = None if fault is None else Failure(Reason.SERVER, fault.message)
+        stored = operation is Operation.PUT or (
+            stored and not (operation is Operation.DELETE and not failure)
+        )
+        admission.observe(Outcome(TROUBLED_BUCKET, operation, now, 0.01, failure=failure))
+    admission.end()
+    return requests + stored  # what may be left is deleted after the run
+
+
+async def test_the_breaker_opens_in_the_failing_scene_for_one_bucket_alone(tmp_path: Path) -> None:
+    async with DemoStorage(scene="failing") as storage:
+        config = tmp_path / "demo.yaml"
+        config.write_text(storage.settings_text(), encoding="utf-8")
+        async with running(config) as exporter:
+            for bucket in BUCKETS * 3:  # two runs fail often enough
+                await exporter.get(f"/probe?target={bucket}")
+            samples = await exporter.metrics()
+    assert samples("r2_circuit_breaker_state", target=TROUBLED_BUCKET, state="open") == 1
+    assert samples("r2_circuit_breaker_state", target=HEALTHY_BUCKET, state="closed") == 1
+    assert samples("r2_probes_total", target=TROUBLED_BUCKET, result="failure") == 10
+    assert samples("r2_probes_skipped_total", target=TROUBLED_BUCKET, reason="circuit_open") >= len(Operation)
 
 
 async def test_leaving_the_storage_ends_its_process() -> None:

@@ -82,7 +82,7 @@ async def test_promql_reads_back_what_was_probed(scraped: Prometheus) -> None:
 async def test_the_queries_of_the_readme_work(scraped: Prometheus) -> None:
     readme = Path(__file__).parents[1].joinpath("README.md").read_text()
     queries = re.findall(r"^\| [^|]+\? \| `(.+)` \|$", readme, re.MULTILINE)
-    assert len(queries) == 6
+    assert len(queries) == 7
     for query in queries:
         if "errors" in query:
             assert await scraped.query(query) == {}, "nothing fails here"
