@@ -20,7 +20,7 @@ from exporter.config import (
     dump,
     load_settings,
 )
-from exporter.config.model import ApiFile, ConfigFile, TargetFile
+from exporter.config.model import ApiFile, ApiTokenFile, ConfigFile, TargetFile
 from exporter.config.values import format_duration, format_size
 from exporter.outcome import Operation
 
@@ -32,7 +32,7 @@ KEYS = {"R2_ACCESS_KEY_ID": "AKIAEXAMPLE", "R2_SECRET_ACCESS_KEY": "hunter2hunte
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with secrets, a CA bundle and room for a configuration file."""
     made = tmp_path_factory.mktemp("config")
-    for name in ("id", "key", "token"):
+    for name in ("id", "key", "token", "token-of-a-reader", "token-of-a-writer"):
         (made / name).write_text(f"{name}-hunter2\n")
     trustme.CA().cert_pem.write_to_path(made / "ca.pem")
     return made
@@ -117,6 +117,15 @@ targets = st.builds(
         }
     ),
 )
+tokens = st.sampled_from(["reader", "writer"]).flatmap(
+    lambda name: st.fixed_dictionaries(
+        {
+            "name": st.just(name),
+            "token_file": st.just(f"token-of-a-{name}"),
+            "scope": st.sampled_from(["read", "write"]),
+        }
+    )
+)
 files = st.builds(
     lambda sections, some_targets: {**sections, "targets": some_targets},
     some(
@@ -128,7 +137,11 @@ files = st.builds(
             "alertmanager": some({"urls": st.lists(st.sampled_from(["http://am:9093", "https://am/x"]))}),
             "history": some({"retention": durations(3600, 10 * 365 * 86_400)}),
             "api": some(
-                {"token_file": st.sampled_from(["", "token"]), "cors_origins": st.just(["*", "https://a:1"])}
+                {
+                    "token_file": st.sampled_from(["", "token"]),
+                    "tokens": st.lists(tokens, max_size=2, unique_by=lambda t: t["name"]),
+                    "cors_origins": st.just(["*", "https://a:1"]),
+                }
             ),
         }
     ),
@@ -162,7 +175,7 @@ def test_a_dump_hides_secrets_that_were_written_down(folder: Path) -> None:
     assert load(folder, dumped, {}).targets[0].secret_access_key == Secret("***")
 
 
-models = (ConfigFile, ApiFile, TargetFile, ProbeSettings, AlertmanagerSettings)
+models = (ConfigFile, ApiFile, ApiTokenFile, TargetFile, ProbeSettings, AlertmanagerSettings)
 known = st.sampled_from(["<<", *sorted({key for model in models for key in model.model_fields})])
 odd = st.none() | st.sampled_from(
     ["${S}", "a${S}", "30s", "1KiB", "get", "http://a", "id", "ca.pem", ".", "1", "x" * 300]
@@ -200,4 +213,4 @@ def outcome(folder: Path, text: str, env: Mapping[str, str]) -> str:
     except ConfigError as error:
         return f"{error} {error!r}"
     secrets = [(t.access_key_id, t.secret_access_key, t.session_token) for t in settings.targets]
-    return f"{secrets} {settings.api.token!r}"
+    return f"{secrets} {settings.api.token!r} {settings.api.tokens!r}"

@@ -11,13 +11,14 @@ from exporter.config.model import (
     ProbeSettings,
 )
 from exporter.config.problem import ConfigError, Problem
-from exporter.config.settings import ApiSettings, Settings, TargetSettings
+from exporter.config.settings import ApiSettings, ApiToken, Settings, TargetSettings
 from exporter.config.values import Secret
 
 __all__ = [
     "AlertSettings",
     "AlertmanagerSettings",
     "ApiSettings",
+    "ApiToken",
     "BreakerSettings",
     "ConfigError",
     "ExporterSettings",

@@ -17,7 +17,9 @@ def dump(settings: Settings) -> str:
     Secrets show as `***`, or as the file they came from; a target lists what it has different from
     the probe, breaker and alerts sections above it.
     """
-    sections = settings.model_dump(mode="json", exclude={"targets": True, "api": {"token"}})
+    sections = settings.model_dump(
+        mode="json", exclude={"targets": True, "api": {"token": True, "tokens": {"__all__": {"token"}}}}
+    )
     targets = [_target(target, settings) for target in settings.targets]
     written = _escaped({**sections, "targets": targets})
     return yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=110)

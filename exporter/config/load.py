@@ -10,12 +10,12 @@ from exporter.config.document import Document, Section, read_text
 from exporter.config.model import ConfigFile, TargetFile
 from exporter.config.problem import ConfigError, Problem
 from exporter.config.problem import Path as Place
-from exporter.config.settings import ApiSettings, Settings, TargetSettings
+from exporter.config.settings import ApiSettings, ApiToken, Settings, TargetSettings
+from exporter.config.tokens import TOKEN_VARIABLE, check_token, repeated, variable_problems, written_tokens
 from exporter.config.values import Secret, check_credential
 
 S = TypeVar("S", bound=Section)
 
-TOKEN_VARIABLE = "R2_EXPORTER_API_TOKEN"  # noqa: S105 - the variable's name, not its value
 _HOST_PART = {"default": "", "eu": ".eu", "fedramp": ".fedramp"}
 
 
@@ -31,17 +31,11 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
     document = Document.parse(str(path), text, env)
     file, problems = document.validate(ConfigFile)
     contents, unreadable = _read_named(document, folder, with_token=not token)
-    found = [*problems, *contradictions(document), *unreadable, *_token_problems(token)]
+    found = [*problems, *contradictions(document), *unreadable]
+    found += [*variable_problems(token), *repeated(document, contents, token)]
     if file is None or found:
         raise ConfigError(str(path), found)
     return _resolve(file, contents, folder, token)
-
-
-def _token_problems(token: str) -> Iterator[Problem]:
-    try:
-        check_credential(token or "unset")
-    except ValueError as error:
-        yield Problem("", None, f"the environment variable {TOKEN_VARIABLE} {error}")
 
 
 def _read_named(
@@ -70,15 +64,19 @@ def _named(document: Document, with_token: bool) -> Iterator[tuple[Place, str, C
             name = target.get(key)
             if isinstance(name, str) and name:
                 yield (*place, key), name, reader
-    api = document.data.get("api") if isinstance(document.data, dict) else None
-    name = api.get("token_file") if isinstance(api, dict) else None
-    if with_token and isinstance(name, str) and name:
-        yield ("api", "token_file"), name, _credential
+    for place, token in written_tokens(document):
+        name, single = token.get("token_file"), place == ("api",)
+        if isinstance(name, str) and name and (with_token or not single):
+            yield (*place, "token_file"), name, _credential if single else _token
 
 
 def _credential(path: Path) -> str:
     text = read_text(path, "create it with the secret as its only line")
     return check_credential(text.removesuffix("\n").removesuffix("\r"))
+
+
+def _token(path: Path) -> str:
+    return check_token(_credential(path))
 
 
 def _certificates(path: Path) -> str:
@@ -102,6 +100,15 @@ def _resolve(file: ConfigFile, contents: Mapping[Place, str], folder: Path, toke
         api=ApiSettings(
             token_file=_located(folder, file.api.token_file) or "",
             token=Secret(token) if token else None,
+            tokens=tuple(
+                ApiToken(
+                    name=each.name,
+                    token_file=str(folder / each.token_file),
+                    scope=each.scope,
+                    token=Secret(contents["api", "tokens", number, "token_file"]),
+                )
+                for number, each in enumerate(file.api.tokens)
+            ),
             cors_origins=file.api.cors_origins,
         ),
         targets=tuple(

@@ -47,7 +47,13 @@ _LABEL_NAME = Matching(
     f"none of {', '.join(sorted(RESERVED_LABELS))}",
 )
 _ORIGIN = Matching(
-    r"\*|https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?", "* or an origin such as https://dashboard.example.org"
+    r"\*|https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?",
+    "* or an origin such as https://dashboard.example.org",
+)
+_TOKEN_NAME = Matching(
+    r"(?!(api|anonymous)$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
+    "1 to 63 letters, digits, dots, dashes or underscores, beginning with a letter or digit, but not api "
+    "(the token of api.token_file) nor anonymous (who calls without one)",
 )
 
 Ratio = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -86,6 +92,9 @@ class ExporterSettings(Section):
 
 class ProbeSettings(Section):
     """What a probe does and when."""
+
+    enabled: bool = True
+    """Whether a target is probed on its interval; if not, its turns count as stopped."""
 
     interval: Annotated[Duration, duration_between("1s", "1d")] = 30.0
     """How often a target is probed."""
@@ -192,13 +201,32 @@ class HistorySettings(Section):
     retention: Annotated[Duration, duration_between("1h", "10y")] = 30 * 86_400.0
     """How long results are kept."""
 
+    max_size: Annotated[Size, size_between("16MiB", "1TiB")] = 2 << 30
+    """How large the database may become; beyond, the oldest results go first."""
+
+
+class ApiTokenFile(Section):
+    """A token with a name, for one caller, sent as `Authorization: Bearer TOKEN`."""
+
+    name: Annotated[str, _TOKEN_NAME]
+    """Who calls with it, as the audit trail says; unique."""
+
+    token_file: Annotated[str, Field(min_length=1)]
+    """A file that holds the token, at least 16 characters; relative paths begin at this file's folder."""
+
+    scope: Literal["read", "write"]
+    """read: what a login may read; write: to change things as well."""
+
 
 class ApiFile(Section):
     """Who may call the API."""
 
     token_file: str = ""
     """A file with the token that writes need as `Authorization: Bearer TOKEN`; the environment
-    variable R2_EXPORTER_API_TOKEN goes before it."""
+    variable R2_EXPORTER_API_TOKEN goes before it. The audit trail calls it api."""
+
+    tokens: tuple[ApiTokenFile, ...] = ()
+    """Further tokens, each with its name and scope."""
 
     cors_origins: tuple[Annotated[str, _ORIGIN], ...] = ()
     """Web origins whose pages may call the API, such as https://dashboard.example.org, or *."""

@@ -25,12 +25,30 @@ def _frozen(labels: Mapping[str, str]) -> Mapping[str, str]:
 Labels = Annotated[Mapping[str, str], AfterValidator(_frozen), PlainSerializer(dict)]
 
 
+class ApiToken(Section):
+    """A token, who calls with it, and what it is good for: `write` includes `read`."""
+
+    name: str
+    token_file: str = ""
+    scope: Literal["read", "write"]
+    token: Secret
+
+
 class ApiSettings(Section):
-    """Who may call the API. `token` is None while none is set."""
+    """Who may call the API. `token` is None while none is set; `tokens` are those that have a name."""
 
     token_file: str = ""
     token: Secret | None = None
+    tokens: tuple[ApiToken, ...] = ()
     cors_origins: tuple[str, ...] = ()
+
+    @property
+    def all_tokens(self) -> tuple[ApiToken, ...]:
+        """Every token in force; the one without a name of its own is called `api`."""
+        if self.token is None:
+            return self.tokens
+        single = ApiToken(name="api", token_file=self.token_file, scope="write", token=self.token)
+        return (single, *self.tokens)
 
 
 class TargetSettings(Section):

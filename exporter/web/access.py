@@ -1,5 +1,6 @@
 """Who may call: one decision per request, free of I/O and of the clock."""
 
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
@@ -7,12 +8,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urlsplit
 
-from exporter.config.values import Secret
+from exporter.config import ApiToken, Secret
+from exporter.web.pace import WRITES
 from exporter.web.toolkit import RateLimit, WebConfig
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 BASIC = 'Basic realm="r2-exporter", charset="UTF-8"'
 BEARER = 'Bearer realm="r2-exporter"'
+# RFC 6750 section 3.1
+TOO_NARROW = f'{BEARER}, error="insufficient_scope"'
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Proof(Enum):
@@ -21,24 +26,31 @@ class Proof(Enum):
     ABSENT = "absent"
     WRONG = "wrong"
     LOGIN = "login"
-    TOKEN = "token"  # noqa: S105 - a kind of credential, not one
+    READ_TOKEN = "token to read"  # noqa: S105 - a kind of credential, not one
+    WRITE_TOKEN = "token to write"  # noqa: S105 - the same
 
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """The rules in force. `loopback_only` says that no listen address can be reached from outside."""
+    """The rules in force.
+
+    `loopback_only` says that no listen address can be reached from outside. Pages of `trusted_origins`
+    may call the API with the reader's login, those of every other site only if `any_origin`, and without.
+    """
 
     loopback_only: bool
-    token: Secret | None = None
+    tokens: tuple[ApiToken, ...] = ()
     users: Mapping[str, Secret] = field(default_factory=dict)
     client_sans: frozenset[str] = frozenset()
     trusted_origins: frozenset[str] = frozenset()
+    any_origin: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     rate_limit: RateLimit | None = None
+    write_limit: RateLimit = WRITES
 
     def __post_init__(self) -> None:
-        if self.token is not None and not self.token.get_secret_value():
-            raise ValueError("the API token is empty")
+        if not all(token.token.get_secret_value() for token in self.tokens):
+            raise ValueError("an API token is empty")
 
     @classmethod
     def of(
@@ -46,19 +58,20 @@ class AccessPolicy:
         web: WebConfig,
         *,
         listen_hosts: Collection[str],
-        token: Secret | None = None,
-        trusted_origins: Iterable[str] = (),
+        tokens: Iterable[ApiToken] = (),
+        cors_origins: Collection[str] = (),
     ) -> "AccessPolicy":
         """The policy of a web config; `listen_hosts` are the hosts of all listen addresses, without ports.
 
-        Raises ValueError for an empty token.
+        `cors_origins` may hold `*`. Raises ValueError for an empty token.
         """
         return cls(
             loopback_only=bool(listen_hosts) and all(map(is_loopback, listen_hosts)),
-            token=token,
+            tokens=tuple(tokens),
             users=web.basic_auth_users,
             client_sans=web.client_sans,
-            trusted_origins=frozenset(trusted_origins),
+            trusted_origins=frozenset(canonical_origin(each) for each in cors_origins if each != "*"),
+            any_origin="*" in cors_origins,
             headers=web.http_server_config.headers.as_mapping(),
             rate_limit=web.rate_limit if web.rate_limit.interval else None,
         )
@@ -92,37 +105,37 @@ class Deny:
 
 
 def decide(request: RequestFacts, policy: AccessPolicy) -> Allow | Deny:
-    """Whether `request` may go on. Reads need the login where there is one; writes the login or the token."""
+    """Whether `request` may go on. Where there is a login, reads need it or a token; writes always do."""
     if policy.client_sans and not policy.client_sans & request.certificate_sans:
         return Deny(
             403, "client_certificate_not_allowed", "No name of the client certificate is allowed here."
         )
     if request.method in READ_METHODS:
         return _decide_read(request, policy)
-    if policy.token or policy.users:
+    if policy.tokens or policy.users:
         return _decide_write(request, policy)
     return _decide_open_write(request, policy)
 
 
 def _decide_read(request: RequestFacts, policy: AccessPolicy) -> Allow | Deny:
-    if not policy.users or request.proof is Proof.LOGIN:
+    if not policy.users or request.proof not in (Proof.ABSENT, Proof.WRONG):
         return Allow()
-    if request.proof is Proof.TOKEN:
-        return _unauthorized("The API token is for writes; reads need the login.", BASIC)
-    return _unauthorized(_rejection(request.proof, "This needs a login."), BASIC)
+    return _unauthorized(request, policy, "This needs")
 
 
 def _decide_write(request: RequestFacts, policy: AccessPolicy) -> Allow | Deny:
-    if request.proof is Proof.TOKEN:
+    if request.proof is Proof.WRITE_TOKEN:
         return Allow()
     if request.proof is Proof.LOGIN:
         # A browser sends a remembered login along with any site's request, a token never.
         return _forbidden_origin(request, policy) or Allow()
-    ways = ["a login"] * bool(policy.users) + ["Authorization: Bearer with the API token"] * bool(
-        policy.token
-    )
-    challenges = (BASIC,) * bool(policy.users) + (BEARER,) * bool(policy.token)
-    return _unauthorized(_rejection(request.proof, f"Writes need {' or '.join(ways)}."), *challenges)
+    if request.proof is Proof.READ_TOKEN:
+        message = "This API token has the scope read; writes need one with the scope write."
+        return Deny(403, "insufficient_scope", message, (TOO_NARROW,))
+    if not policy.users and not _may_write(policy.tokens):
+        message = "Writes are off: no login is set, and every API token has the scope read."
+        return Deny(403, "writes_disabled", message)
+    return _unauthorized(request, policy, "Writes need")
 
 
 def _decide_open_write(request: RequestFacts, policy: AccessPolicy) -> Allow | Deny:
@@ -160,20 +173,36 @@ def _same_authority(request: RequestFacts) -> bool:
     return bool(separator) and authority.lower() == (request.host or "").lower()
 
 
-def _rejection(proof: Proof, need: str) -> str:
-    return f"{need} The credentials sent are wrong." if proof is Proof.WRONG else need
+def _may_write(tokens: Iterable[ApiToken]) -> bool:
+    return any(token.scope == "write" for token in tokens)
 
 
-def _unauthorized(message: str, *challenges: str) -> Deny:
-    return Deny(401, "unauthorized", message, challenges)
+def _unauthorized(request: RequestFacts, policy: AccessPolicy, need: str) -> Deny:
+    """Says by what credentials it would work."""
+    users, tokens = bool(policy.users), bool(policy.tokens)
+    ways = ["a login"] * users + ["Authorization: Bearer with an API token"] * tokens
+    wrong = " The credentials sent are wrong." if request.proof is Proof.WRONG else ""
+    challenges = (BASIC,) * users + (BEARER,) * tokens
+    return Deny(401, "unauthorized", f"{need} {' or '.join(ways)}.{wrong}", challenges)
 
 
-def token_matches(sent: str, policy: AccessPolicy) -> bool:
-    """Compares in constant time."""
-    if policy.token is None:
-        return False
-    expected = policy.token.get_secret_value()
-    return hmac.compare_digest(sent.encode(errors="surrogateescape"), expected.encode())
+def matching_token(sent: str, tokens: Iterable[ApiToken]) -> ApiToken | None:
+    """The one of `tokens` that was sent. How long this takes tells nothing of any of them."""
+    digest, found = _digest(sent), None
+    for token in tokens:
+        if hmac.compare_digest(digest, _digest(token.token.get_secret_value())):
+            found = token
+    return found
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
+
+
+def canonical_origin(origin: str) -> str:
+    """As browsers send it: in lower case, without the port that the scheme has anyway."""
+    scheme, _, _ = (lower := origin.lower()).partition("://")
+    return lower.removesuffix(_DEFAULT_PORTS.get(scheme, "/"))
 
 
 def is_loopback(host: str) -> bool:
@@ -195,21 +224,3 @@ def host_of(header: str) -> str:
         return urlsplit(f"//{header}").hostname or ""
     except ValueError:
         return ""
-
-
-class TokenBucket:
-    """Lets `burst` requests through at once and one more each `interval`. Counts in whole nanoseconds."""
-
-    def __init__(self, limit: RateLimit) -> None:
-        self.limit = limit
-        self._interval = max(1, round(limit.interval * 1e9))
-        self._tolerance = self._interval * (limit.burst - 1)
-        self._full_at: int | None = None
-
-    def wait(self, now: int) -> int:
-        """Takes a token at monotonic time `now`: 0, or the nanoseconds until there is one to take."""
-        full_at = now if self._full_at is None else max(self._full_at, now)
-        if full_at - now > self._tolerance:
-            return full_at - now - self._tolerance
-        self._full_at = full_at + self._interval
-        return 0
