@@ -19,7 +19,9 @@ LABEL org.opencontainers.image.title="r2-exporter" \
 
 COPY --from=build /opt/r2-exporter /opt/r2-exporter
 
-# Nothing is written to the root, so that it can be read-only.
+# Nothing is written to the root, so that it can be read-only: the history is a volume's.
+RUN install --directory --owner=65532 --group=65532 /data
+VOLUME /data
 ENV PATH=/opt/r2-exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -27,4 +29,4 @@ USER 65532:65532
 EXPOSE 9977
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["r2-exporter", "healthcheck"]
 ENTRYPOINT ["r2-exporter"]
-CMD ["serve", "--config.file=/etc/r2-exporter/exporter.yaml"]
+CMD ["serve", "--config.file=/etc/r2-exporter/exporter.yaml", "--storage.path=/data/r2-exporter.db"]

@@ -3,11 +3,12 @@
 Pure: times are monotonic seconds, passed in.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from exporter.breaker import Breaker, Policy, State, Status, Transition
 from exporter.config import BreakerSettings
-from exporter.outcome import Operation, Outcome
+from exporter.outcome import Operation, Outcome, Reason
 
 LATENESS = 0.1
 """Seconds of grace between two turns, for each is late by another few milliseconds."""
@@ -47,6 +48,24 @@ class TargetBreaker:
     def counts_as_failure(self, outcome: Outcome) -> bool:
         """Whether a failure speaks against the storage, by `failure_reasons`."""
         return outcome.failure is not None and outcome.failure.reason in self._settings.failure_reasons
+
+    def restore(self, event: Mapping[str, Any], now: float, wall_clock: float) -> None:
+        """Open again as the last event of before a restart says, unless its time is over or it was closed.
+
+        `now` is monotonic, `wall_clock` is Unix time, in seconds, as are the event's.
+        """
+        if not self._settings.enabled or event["to_state"] not in (State.OPEN, State.HALF_OPEN):
+            return
+        waited = max(0.0, wall_clock - event["occurred_at"])
+        recovery = event["recovery_seconds"] or 0.0
+        self._breaker.restore_open(now, recovery - waited, recovery or self._settings.recovery_timeout)
+        if event["operation"] is not None:
+            self.opener = Operation(event["operation"])
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._breaker.transitions)
 
     @property
     def admits_all(self) -> bool:
@@ -95,11 +114,11 @@ class Admission:
         self.refused.append(operation)
         return False
 
-    def observe(self, outcome: Outcome) -> None:
+    def observe(self, outcome: Outcome, now: float) -> None:
         """Take the outcome of the operation just admitted.
 
-        It counts from the run's beginning, so that a recovery timeout of two intervals ends with the second
-        turn after this one, and not just after it.
+        If it opens the breaker, the recovery timeout counts from the run's beginning: one of two intervals
+        ends with the second turn after this one, and not just after that.
         """
         self._unheard = False
         permit, failed = self._permit, self._target.counts_as_failure(outcome)
@@ -107,7 +126,8 @@ class Admission:
             return
         self._permit = None
         tell = self._breaker.fail if failed else self._breaker.succeed
-        if tell(permit, self._began - LATENESS, outcome.duration) and self._breaker.state is State.OPEN:
+        if tell(permit, now, outcome.duration) and self._breaker.state is State.OPEN:
+            self._breaker.count_from(self._began - LATENESS, now)
             self._target.opener = outcome.operation
             self._is_trial = False
 
@@ -138,3 +158,14 @@ def trial_of(opener: Operation | None, operations: Collection[Operation]) -> lis
 def policy_of(settings: BreakerSettings) -> Policy:
     """The part of a target's settings that the breaker itself knows."""
     return Policy(**settings.model_dump(exclude={"enabled", "failure_reasons"}))
+
+
+def cut_short(outcome: Outcome, timeout: float, limit: float | None) -> bool:
+    """Whether a scrape's timeout ended the operation before its own: then it says nothing of the storage."""
+    failure = outcome.failure
+    return (
+        limit is not None
+        and failure is not None
+        and failure.reason is Reason.TIMEOUT
+        and outcome.duration < timeout
+    )

@@ -3,22 +3,29 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from pathlib import Path
 from urllib.request import getproxies_environment
 
 import structlog
 
-from exporter.admission import TargetBreaker
+from exporter.admission import TargetBreaker, cut_short
 from exporter.config import ConfigError, Settings
-from exporter.journal import tell_change, tell_sweep, tell_transition
+from exporter.history import History, HistoryUnavailableError, Retention
+from exporter.history.overrides import Kept, keep_changes, kept_overrides
+from exporter.history.queries import last_breaker_events
+from exporter.journal import tell_sweep
 from exporter.logs import register_secrets
 from exporter.metrics import Metrics
-from exporter.outcome import BillingClass, Operation, Outcome, Reason, SkipReason
+from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
+from exporter.overrides import Changes, SettingError, laid_over, merged
 from exporter.probe import Probe
+from exporter.recorder import Recorder
 from exporter.runner import Runner, Slots
 from exporter.s3.credentials import ChainCredentials
 from exporter.storage import Reply
 from exporter.target import Run, Target, thresholds
-from exporter.targets import TlsContexts, make_probe, proxy_passwords
+from exporter.targets import TlsContexts, make_probe, secrets_of
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +33,7 @@ SWEEP_INTERVAL = 3600.0
 SWEEPS_AT_ONCE = 4
 JOB_GRACE = 3.0
 CLEANUP_GRACE = 4.0
+HISTORY_GRACE = 5.0
 LAG_INTERVAL = 0.25
 
 
@@ -34,14 +42,21 @@ class StoppingError(Exception):
 
 
 class App:
-    """The exporter without its web side. `load` gives the settings, at the start and at each reload."""
+    """The exporter without its web side.
 
-    def __init__(self, load: Callable[[], Settings]) -> None:
+    `load` gives the settings, at the start and at each reload; `storage` is the history's file.
+    """
+
+    def __init__(self, load: Callable[[], Settings], storage: Path) -> None:
         self._load = load
         self.metrics = Metrics()
         self.targets: dict[str, Target] = {}
+        self.history = History(storage)
+        self._recorder = Recorder(self.metrics, self.history, self.targets)
         self.ready = False
         self.settings: Settings
+        self.kept = Kept({}, 0)
+        self._file: Settings
         self._chain = ChainCredentials()
         self._tls = TlsContexts()
         self._reloading = asyncio.Lock()
@@ -52,14 +67,20 @@ class App:
         self._slots: Slots
 
     async def start(self) -> None:
-        """Loads the settings and begins to probe. Raises ConfigError."""
+        """Loads the settings and begins to probe. Raises ConfigError and NewerSchemaError."""
         settings = await asyncio.to_thread(self._load)
+        self.history.retain(_retention(settings))
+        await asyncio.to_thread(self.history.start)
+        self.metrics.history(self.history.state())
+        self._recorder.start()
         self._slots = Slots(settings.exporter.probes_in_flight, self.metrics.probes_in_flight)
         self._probes = Runner(
             self._run_scheduled, self._slots, overrun=self._count_overrun, started=self._count_lateness
         )
         self._sweeps = Runner(self._sweep, Slots(SWEEPS_AT_ONCE))
+        await self._recall(settings)
         await self._apply(settings)
+        await self._restore()
         self.metrics.config_loaded(success=True, now=time.time())
         self._probes.start()
         self._sweeps.start()
@@ -75,8 +96,31 @@ class App:
             except ConfigError as error:
                 self.reload_failed(error)
                 raise
+            await self._recorder.told()
             self.metrics.config_loaded(success=True, now=time.time())
             log.info("configuration reloaded", targets=len(self.targets))
+
+    async def change(self, target: str, changes: Changes, who: str, version: int | None = None) -> Kept:
+        """Changes settings of a target, or of ALL, at once and for good; `who` goes to the audit trail.
+
+        Raises SettingError for what they do not take, ChangedMeanwhileError if the last change is not
+        `version`, HistoryUnavailableError if it cannot be kept; then nothing has changed.
+        """
+        async with self._reloading:
+            after = merged(self.kept.values, target, changes)
+            laid_over(self._file, after)
+            at = time.time()
+            work = partial(keep_changes, target=target, changes=changes, who=who, at=at, version=version)
+            self.kept = await self.history.change(work)
+            await self._apply(self._file)
+            log.info("settings changed", target=target or "all", by=who, settings=sorted(changes))
+            return self.kept
+
+    def reset_breaker(self, name: str) -> None:
+        """Closes a target's breaker by hand. Raises KeyError."""
+        target = self.targets[name]
+        target.breaker.reset(time.monotonic())
+        self._recorder.standing(target)
 
     def reload_failed(self, error: ConfigError) -> None:
         """Says that what was to be loaded, here or on the web side, is unusable."""
@@ -121,10 +165,16 @@ class App:
         await asyncio.gather(
             retired, *(target.probe.close(CLEANUP_GRACE) for target in self.targets.values())
         )
+        await self._recorder.stop()
+        if not await self.history.stop(HISTORY_GRACE):
+            log.error("the history did not take its last results", seconds=HISTORY_GRACE)
 
-    async def _apply(self, settings: Settings) -> None:
+    async def _apply(self, file: Settings) -> None:
+        settings = laid_over(file, self.kept.values)
+        self._file = file
         fresh = await asyncio.to_thread(self._changed_targets, settings)
-        register_secrets(_secrets(settings))
+        register_secrets(secrets_of(settings, getproxies_environment()))
+        self.history.retain(_retention(settings))
         self.settings = settings
         self._slots.resize(settings.exporter.probes_in_flight)
         gone = [name for name in self.targets if name not in {target.name for target in settings.targets}]
@@ -174,17 +224,45 @@ class App:
             now = time.monotonic()
             if not target.take_over(old, now):
                 old.breaker.reset(now)
-                self._tell_transitions(name, old.breaker)
+                self._recorder.last_words(name, old.breaker)
             self._retire(old.probe)
-        self._take_breaker(target)
+        self._recorder.begin(target)
+
+    async def _recall(self, settings: Settings) -> None:
+        """The settings that were changed at run time, before the exporter ended."""
+        try:
+            kept = await self.history.read(kept_overrides)
+            laid_over(settings, kept.values)
+            self.kept = kept
+        except (HistoryUnavailableError, SettingError) as error:
+            log.warning("settings changed at run time are not in force", cause=str(error))
+
+    async def _restore(self) -> None:
+        """Opens the breakers again that were open when the exporter ended, for the time that is left."""
+        try:
+            events = await self.history.read(partial(last_breaker_events, targets=list(self.targets)))
+        except HistoryUnavailableError as error:
+            log.warning("what breakers did before is not known", cause=str(error))
+            return
+        for event in events:
+            target = self.targets[event["target"]]
+            target.breaker.restore(event, time.monotonic(), time.time())
+            self._recorder.begin(target)
 
     async def _run_scheduled(self, name: str) -> None:
-        if target := self.targets.get(name):
+        if (target := self.targets.get(name)) is None:
+            return
+        if target.settings.probe.enabled:
             await self._probe(target, (), None)
+        else:
+            for operation in target.settings.probe.operations:
+                self.metrics.skip(name, operation, SkipReason.STOPPED)
 
     async def _run(self, name: str, operations: Sequence[Operation], limit: float | None) -> Run:
         async with self._slots.slot():
-            return await self._probe(self.targets[name], operations, limit)
+            run = await self._probe(self.targets[name], operations, limit)
+        await self._recorder.told()
+        return run
 
     async def _probe(self, target: Target, operations: Sequence[Operation], limit: float | None) -> Run:
         due = operations or target.settings.probe.operations
@@ -192,20 +270,16 @@ class App:
 
         def admit(operation: Operation) -> bool:
             admitted = admission.admit(operation, time.monotonic())
-            self._take_transitions(target)
+            self._recorder.transitions(target)
             return admitted
 
         def record(outcome: Outcome, reply: Reply) -> None:
             run.results.append((outcome, reply))
-            if _cut_short(outcome, target.settings.probe.timeout, limit):
+            if cut_short(outcome, target.settings.probe.timeout, limit):
                 admission.end()
             else:
-                admission.observe(outcome)
-            if self.targets.get(outcome.target) is target:
-                self._take(target, outcome)
-            elif outcome.billed is not None:
-                # Replaced by a reload meanwhile: this says nothing of what is probed now, but it cost.
-                self.metrics.billed(outcome.target, outcome.billed)
+                admission.observe(outcome, time.monotonic())
+            self._recorder.outcome(target, outcome)
 
         try:
             await target.probe.run(record, admission.order, limit, admit)
@@ -214,43 +288,8 @@ class App:
         reason = SkipReason.CIRCUIT_OPEN if admission.refused else SkipReason.OVERRUN
         performed = {outcome.operation for outcome, _ in run.results}
         run.skipped = {operation: reason for operation in admission.order if operation not in performed}
-        self._take_skipped(target, run)
+        self._recorder.skipped(target, run)
         return run
-
-    def _take(self, target: Target, outcome: Outcome) -> None:
-        self.metrics.record(outcome)
-        if change := target.status.observe(outcome):
-            tell_change(change)
-        self._take_breaker(target)
-
-    def _take_skipped(self, target: Target, run: Run) -> None:
-        name = target.settings.name
-        if self.targets.get(name) is target:
-            for operation, reason in run.skipped.items():
-                self.metrics.skip(name, operation, reason)
-            self._take_breaker(target)
-
-    def _take_breaker(self, target: Target) -> None:
-        """Says what the breaker did, and how the target stands after that."""
-        settings, breaker = target.settings, target.breaker
-        self._take_transitions(target)
-        self.metrics.breaker(settings.name, breaker.status(time.monotonic()))
-        if target.status.latest:
-            up = breaker.admits_all and target.status.is_up(settings.probe.operations)
-            self.metrics.target_up(settings.name, up)
-
-    def _take_transitions(self, target: Target) -> None:
-        name, breaker = target.settings.name, target.breaker
-        if (now_there := self.targets.get(name)) is None or now_there.breaker is not breaker:
-            return
-        self._tell_transitions(name, breaker)
-
-    def _tell_transitions(self, name: str, breaker: TargetBreaker) -> None:
-        for transition in breaker.take_transitions():
-            self.metrics.transition(name, transition.from_state, transition.to_state)
-            self.metrics.breaker(name, breaker.status(time.monotonic()))
-            retry_after = breaker.status(time.monotonic()).retry_after
-            tell_transition(name, transition, breaker.opener, retry_after)
 
     async def _sweep(self, name: str) -> None:
         if (target := self.targets.get(name)) is None:
@@ -267,6 +306,7 @@ class App:
             await asyncio.sleep(LAG_INTERVAL)
             now = time.monotonic()
             self.metrics.loop_lag(max(0.0, now - before - LAG_INTERVAL), now)
+            self.metrics.history(self.history.state())
 
     def _count_overrun(self, name: str, turns: int) -> None:
         for operation in self.targets[name].settings.probe.operations:
@@ -296,20 +336,5 @@ class App:
         task.add_done_callback(self._background.discard)
 
 
-def _cut_short(outcome: Outcome, timeout: float, limit: float | None) -> bool:
-    """Whether a scrape's timeout ended the operation before its own: then it says nothing of the storage."""
-    failure = outcome.failure
-    return (
-        limit is not None
-        and failure is not None
-        and failure.reason is Reason.TIMEOUT
-        and outcome.duration < timeout
-    )
-
-
-def _secrets(settings: Settings) -> list[str]:
-    owned = [settings.api.token]
-    for target in settings.targets:
-        owned += [target.secret_access_key, target.session_token]
-    known = [secret.get_secret_value() for secret in owned if secret is not None]
-    return known + proxy_passwords(getproxies_environment())
+def _retention(settings: Settings) -> Retention:
+    return Retention(settings.history.retention, settings.history.max_size)

@@ -182,6 +182,11 @@ class Breaker:
         """The call took `duration` and failed by the service's fault. True if the state changed."""
         return self._count(permit, now, duration, failed=True)
 
+    def count_from(self, began: float, now: float) -> None:
+        """Just opened: its recovery timeout counts from `began`, but half of it is to come all the same."""
+        if self.state is State.OPEN:
+            self._retry_at = max(began + self._wait, now + self._wait / 2)
+
     def release(self, permit: int) -> None:
         """The call said nothing of the service: it was cancelled, or wrong before it was sent."""
         self._trials.pop(permit, None)
@@ -203,6 +208,11 @@ class Breaker:
         """By hand: admit and measure every call, and never open, until `reset` or `force_open`."""
         if self.state is not State.DISABLED:
             self._enter(State.DISABLED, Cause.BY_HAND, now)
+
+    def restore_open(self, now: float, left: float, wait: float) -> None:
+        """Open as before a restart, which is no transition: `left` of its `wait` (seconds) is to come."""
+        self.state, self.passing, self._since = State.OPEN, None, now
+        self._wait, self._retry_at = wait, now + max(0.0, left)
 
     def configure(self, policy: Policy, now: float) -> None:
         """A new policy from now on; the state stays. A window of another width begins empty."""

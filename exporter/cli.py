@@ -65,7 +65,12 @@ def _serve(options: argparse.Namespace) -> int:
 
     logs.configure(options.log_level, options.log_format, sys.stderr)
     return run_loop(
-        serve(_loader(options), options.listen or [parse_listen(DEFAULT_LISTEN)], options.web_config)
+        serve(
+            _loader(options),
+            options.storage,
+            options.listen or [parse_listen(DEFAULT_LISTEN)],
+            options.web_config,
+        )
     )
 
 
@@ -122,6 +127,14 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = _command(commands, "serve", _serve, "probe every target on its interval and serve /metrics")
     _add_config(serve)
+    serve.add_argument(
+        "--storage.path",
+        dest="storage",
+        type=Path,
+        default=Path("r2-exporter.db"),
+        metavar="FILE",
+        help="the history, an SQLite database; made if it is not there (default: %(default)s)",
+    )
     _add_web(serve, DEFAULT_LISTEN)
     _add_log(serve)
 

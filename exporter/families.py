@@ -11,6 +11,7 @@ class Families:
         self._targets(registry)
         self._probes(registry)
         self._breakers(registry)
+        self._history(registry)
         self._exporter(registry)
 
     def _targets(self, registry: Registry) -> None:
@@ -118,6 +119,26 @@ class Families:
             "r2_circuit_breaker_response_time_ewma_seconds",
             "Exponential moving average of the duration of operations; NaN without any of late.",
             ("target",),
+        )
+
+    def _history(self, registry: Registry) -> None:
+        self.history_up = registry.gauge(
+            "r2_exporter_history_up", "Whether results reach the history's file (1) or wait in memory (0)."
+        )
+        self.history_queue = registry.gauge(
+            "r2_exporter_history_queue_length", "Results that are not in the history's file yet."
+        )
+        self.history_size = registry.gauge(
+            "r2_exporter_history_size_bytes", "Size of the history's file and its write-ahead log."
+        )
+        self.history_written = registry.counter(
+            "r2_exporter_history_written_total", "Results and events written to the history."
+        )
+        self.history_dropped = registry.counter(
+            "r2_exporter_history_dropped_total", "Results that the history could not take and did not keep."
+        )
+        self.history_seconds = registry.counter(
+            "r2_exporter_history_write_seconds_total", "Time spent writing the history, in its own thread."
         )
 
     def _exporter(self, registry: Registry) -> None:

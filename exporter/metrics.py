@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from exporter.breaker import State, Status
 from exporter.exposition import Registry
 from exporter.families import Families
+from exporter.history import HistoryState
 from exporter.outcome import BillingClass, Operation, Outcome, Reason, SkipReason
 from exporter.series import Exemplar
 
@@ -42,6 +43,7 @@ class Metrics:
         self._operations: dict[str, set[Operation]] = {}
         self._largest_lag = WindowMax(WINDOW)
         self._largest_lateness = WindowMax(WINDOW)
+        self._history = HistoryState()
 
     def set_target(
         self,
@@ -128,14 +130,18 @@ class Metrics:
             self._families.target_up.labels(target).set(up)
 
     def breaker(self, target: str, status: Status) -> None:
-        """Say how a target's circuit breaker stands."""
+        """Say what a target's circuit breaker has seen."""
         if target in self._operations:
             families = self._families
-            for state in _STATES:
-                families.breaker_state.labels(target, state).set(status.state is state)
             families.breaker_failures.labels(target).set(status.counts.failure_ratio)
             families.breaker_slow_calls.labels(target).set(status.counts.slow_call_ratio)
             families.breaker_ewma.labels(target).set(status.mean_duration)
+
+    def breaker_state(self, target: str, now_in: State) -> None:
+        """Say in which state a target's circuit breaker is."""
+        if target in self._operations:
+            for state in _STATES:
+                self._families.breaker_state.labels(target, state).set(now_in is state)
 
     def transition(self, target: str, from_state: State, to_state: State) -> None:
         """Count a change of a circuit breaker's state."""
@@ -178,6 +184,17 @@ class Metrics:
 
     def probes_in_flight(self, count: int) -> None:
         self._families.in_flight.labels().set(count)
+
+    def history(self, state: HistoryState) -> None:
+        """Take how the history stands."""
+        families, before = self._families, self._history
+        families.history_up.labels().set(state.up)
+        families.history_queue.labels().set(state.queued)
+        families.history_size.labels().set(state.size)
+        families.history_written.labels().inc(state.written - before.written)
+        families.history_dropped.labels().inc(state.dropped - before.dropped)
+        families.history_seconds.labels().inc(state.write_seconds - before.write_seconds)
+        self._history = state
 
     def config_loaded(self, success: bool, now: float) -> None:
         """Take the result of loading the configuration, at Unix time `now`."""

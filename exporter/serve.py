@@ -5,6 +5,7 @@ import platform
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -13,6 +14,7 @@ from exporter import __version__
 from exporter.app import App
 from exporter.config import ConfigError, Settings, load_settings
 from exporter.demo import DemoStorage
+from exporter.history import NewerSchemaError
 from exporter.web.server import Server
 
 log = structlog.get_logger(__name__)
@@ -20,26 +22,32 @@ log = structlog.get_logger(__name__)
 
 async def serve(
     load: Callable[[], Settings],
+    storage: Path,
     listen: Sequence[tuple[str, int]],
     web_config: Path | None,
     listening: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> int:
     """Probes and serves until SIGTERM or SIGINT; SIGHUP reloads. `listening` is told the URLs.
 
-    Returns the exit status. Raises ConfigError for what is unusable at the start.
+    `storage` is the history's file. Returns the exit status. Raises ConfigError for what is unusable at
+    the start.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    app = App(load)
+    app = App(load, storage)
     app.metrics.set_build_info(
         version=__version__,
         python_version=platform.python_version(),
         implementation=platform.python_implementation(),
     )
     server = Server(app, listen, web_config)
-    await app.start()
+    try:
+        await app.start()
+    except NewerSchemaError as error:
+        log.error("the history cannot be used", cause=str(error))
+        return 2
     try:
         try:
             await server.start()
@@ -73,7 +81,9 @@ async def demo(listen: Sequence[tuple[str, int]], web_config: Path | None) -> in
             config.write_text(storage.settings_text())
             narrator = asyncio.create_task(_narrate(storage))
             try:
-                return await serve(lambda: load_settings(config, {}), listen, web_config, _show_around)
+                storage_path = Path(folder) / "r2-exporter.db"
+                load = partial(load_settings, config, {})
+                return await serve(load, storage_path, listen, web_config, _show_around)
             finally:
                 narrator.cancel()
 

@@ -9,7 +9,7 @@ from urllib.request import getproxies_environment
 
 import structlog
 
-from exporter.config import TargetSettings
+from exporter.config import Settings, TargetSettings
 from exporter.probe import Probe
 from exporter.s3.address import Address
 from exporter.s3.client import Client, tls_context
@@ -70,6 +70,14 @@ def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
         log.warning("proxy not used: only http and https proxies are supported", url=url)
         return None
     return proxy
+
+
+def secrets_of(settings: Settings, proxies: Mapping[str, str]) -> list[str]:
+    """Everything that the log must mask."""
+    owned = [each.token for each in settings.api.all_tokens]
+    for target in settings.targets:
+        owned += [secret for secret in (target.secret_access_key, target.session_token) if secret is not None]
+    return [secret.get_secret_value() for secret in owned] + proxy_passwords(proxies)
 
 
 def proxy_passwords(proxies: Mapping[str, str]) -> list[str]:

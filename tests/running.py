@@ -214,7 +214,7 @@ async def running(
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
     """The exporter inside this process, on a free port."""
-    app = App(lambda: load_settings(config, env or {}))
+    app = App(lambda: load_settings(config, env or {}), config.with_name("r2-exporter.db"))
     server = Server(app, listen, web_config)
     await app.start()
     try:
@@ -279,7 +279,8 @@ async def serving_command(
 ) -> AsyncIterator[Spawned]:
     """`r2-exporter serve` on a free port, once it probes."""
     listen = "--web.listen-address=127.0.0.1:0"
-    async with spawned("serve", f"--config.file={config}", listen, *arguments, env=env) as it:
+    files = (f"--config.file={config}", f"--storage.path={config.with_name('r2-exporter.db')}")
+    async with spawned("serve", *files, listen, *arguments, env=env) as it:
         await until(lambda: it.said("probing") or it.process.returncode is not None)
         assert it.process.returncode is None, it.lines
         yield it

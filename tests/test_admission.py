@@ -43,7 +43,7 @@ def run(
             it.before_closed.append(operation)
         if number == cancelled_at:
             break  # its outcome never comes
-        admission.observe(outcome(operation, ends.get(operation)))
+        admission.observe(outcome(operation, ends.get(operation)), now)
     admission.end()
     it.refused = admission.refused
     return it
@@ -90,7 +90,7 @@ def test_a_recovery_timeout_of_two_intervals_ends_with_the_second_turn() -> None
     breaker = TargetBreaker(BreakerSettings(failure_threshold=1), 0.0)
     admission = breaker.begin_run(ALL, 0.003)
     assert admission.admit(PUT, 0.003)
-    admission.observe(outcome(PUT, Reason.TIMEOUT))  # 5 s later
+    admission.observe(outcome(PUT, Reason.TIMEOUT), 5.003)
     admission.end()
     assert run(breaker, RECOVERY / 2, {}).sent == []
     assert run(breaker, RECOVERY + 0.001, {}).sent == list(ALL)
@@ -100,7 +100,7 @@ def test_a_recovery_timeout_that_ends_within_a_run_waits_for_the_next() -> None:
     breaker = TargetBreaker(BreakerSettings(failure_threshold=1), 0.0)
     admission = breaker.begin_run(ALL, 0.0)
     assert admission.admit(PUT, 0.0)
-    admission.observe(outcome(PUT, Reason.TIMEOUT))
+    admission.observe(outcome(PUT, Reason.TIMEOUT), 0.0)
     assert not admission.admit(GET, RECOVERY)
     admission.end()
     assert state(breaker, RECOVERY) is State.OPEN
@@ -183,12 +183,31 @@ def test_a_slow_operation_that_opens_it_is_the_one_to_try() -> None:
     assert (state(breaker, 0.0), breaker.opener) == (State.OPEN, GET)
 
 
+def test_a_run_has_one_trial_however_long_it_takes() -> None:
+    breaker = opened(LIST)
+    slow = breaker.begin_run(ALL, RECOVERY)
+    assert slow.admit(LIST, RECOVERY)
+    slow.observe(outcome(LIST, Reason.TIMEOUT), RECOVERY)
+    assert not slow.admit(PUT, 3 * RECOVERY)
+    assert state(breaker, 3 * RECOVERY) is State.OPEN
+
+
+def test_an_operation_that_said_nothing_leaves_the_run_as_it_was() -> None:
+    breaker = TargetBreaker(BreakerSettings(), 0.0)
+    admission = breaker.begin_run(ALL, 0.0)
+    assert admission.admit(PUT, 0.0)
+    admission.end()
+    assert admission.admit(GET, 0.0)
+    admission.observe(outcome(GET, None), RECOVERY)
+    assert breaker.status(0.0).counts.calls == 1
+
+
 def test_a_second_run_waits_for_the_trial_of_the_first() -> None:
     breaker = opened(LIST)
     first = breaker.begin_run(ALL, 0.0)
     assert first.admit(LIST, RECOVERY)
     assert run(breaker, RECOVERY, {}).sent == []
-    first.observe(outcome(LIST, None))
+    first.observe(outcome(LIST, None), RECOVERY)
     first.end()
     assert run(breaker, RECOVERY, {}).sent == list(ALL)
 
@@ -198,7 +217,7 @@ def test_a_run_that_began_before_it_opened_takes_no_part_in_the_recovery() -> No
     early = breaker.begin_run(ALL, 0.0)
     assert early.admit(PUT, 0.0)
     run(breaker, 0.0, {PUT: Reason.SERVER})
-    early.observe(outcome(PUT, None))
+    early.observe(outcome(PUT, None), 0.0)
     assert not early.admit(GET, RECOVERY)
     assert state(breaker, RECOVERY) is State.OPEN
 
@@ -245,10 +264,30 @@ def test_enabling_closes_it_and_disabling_lets_all_through() -> None:
     assert breaker.take_transitions() == []
 
 
+def test_changes_of_state_are_told_in_the_order_of_their_times() -> None:
+    breaker = opened(LIST)
+    run(breaker, RECOVERY, {LIST: Reason.SERVER})
+    run(breaker, 2 * RECOVERY, {})
+    changes = breaker.take_transitions()
+    assert [change.to_state for change in changes] == [
+        *(State.HALF_OPEN, State.OPEN),
+        *(State.HALF_OPEN, State.CLOSED),
+    ]
+    times = [change.at for change in changes]
+    assert times == sorted(times)
+
+
 def test_other_settings_leave_the_state_as_it_is() -> None:
     breaker = opened(PUT)
     breaker.configure(BreakerSettings(failure_threshold=7), 1.0)
     assert state(breaker, 1.0) is State.OPEN
+
+
+def test_other_settings_count_from_now_on() -> None:
+    breaker = TargetBreaker(BreakerSettings(failure_threshold=1), 0.0)
+    breaker.configure(BreakerSettings(failure_threshold=2, failure_reasons=(Reason.SERVER,)), 0.0)
+    assert len(run(breaker, 0.0, dict.fromkeys(ALL, Reason.AUTH)).sent) == len(ALL)
+    assert run(breaker, 0.0, dict.fromkeys(ALL, Reason.SERVER)).sent == [PUT, GET]
 
 
 reasons = st.sampled_from([None, None, None, *Reason])

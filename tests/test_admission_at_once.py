@@ -44,7 +44,7 @@ class Runs:
         elif one.sent is None:
             self.ask(one)
         else:
-            one.admission.observe(outcome(one.sent, reason))
+            one.admission.observe(outcome(one.sent, reason), self.now)
             one.sent = None
 
     def ask(self, one: Under) -> None:
@@ -106,9 +106,9 @@ def test_a_trial_whose_breaker_opened_again_meanwhile_sends_no_more() -> None:
     first, second = breaker.begin_run(ALL, RECOVERY), breaker.begin_run((DELETE,), RECOVERY)
     assert first.admit(PUT, RECOVERY)
     assert second.admit(DELETE, RECOVERY)
-    second.observe(outcome(DELETE, Reason.SERVER))
+    second.observe(outcome(DELETE, Reason.SERVER), RECOVERY)
     assert state(breaker, RECOVERY) is State.OPEN
-    first.observe(outcome(PUT, None))
+    first.observe(outcome(PUT, None), RECOVERY)
     assert not first.admit(GET, RECOVERY)
 
 
@@ -118,7 +118,7 @@ def test_a_trial_given_up_for_lost_sends_no_more() -> None:
     assert slow.admit(PUT, RECOVERY)
     assert run(breaker, RECOVERY + WAIT, {}).sent == []
     assert state(breaker, RECOVERY + WAIT) is State.OPEN
-    slow.observe(outcome(PUT, None))
+    slow.observe(outcome(PUT, None), RECOVERY + WAIT)
     assert not slow.admit(GET, RECOVERY + WAIT)
 
 

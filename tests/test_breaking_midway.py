@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp import web
 
 from exporter import app as wiring
@@ -219,3 +220,36 @@ async def test_with_the_breaker_disabled_from_the_start_every_probe_is_sent(
     assert samples("r2_circuit_breaker_state") == samples("r2_circuit_breaker_transitions_total") == 0
     assert samples("r2_probes_skipped_total", reason="circuit_open") == 0
     assert samples("r2_circuit_breaker_failure_ratio") == 1
+
+
+async def test_a_trial_that_ends_in_a_defect_of_ours_is_made_again(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def defect(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with scene(tmp_path, storage) as it:
+        await it.opened_by(LIST)
+        await it.trial_is_due()
+        storing = it.exporter.app.targets["media"].probe._storage
+        with monkeypatch.context() as patch:
+            patch.setattr(storing, "perform", lambda *_, **__: defect())
+            status, _ = await it.exporter.get("/probe?target=media")
+        assert status == 500
+        assert it.exporter.app.targets["media"].breaker.status(time.monotonic()).state == "half_open"
+        assert (await it.probe()).count("success") == len(RUN)
+        assert await it.shows("closed")
+
+
+async def test_new_authorities_in_the_same_file_close_it(tmp_path: Path, storage: str) -> None:
+    bundle = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    async with scene(tmp_path, storage, recovery_timeout="1d") as it:
+        trusting = it.media | {"ca_file": str(bundle)}
+        await it.reload(trusting)
+        await it.opened_by(LIST)
+        await it.reload(trusting)
+        assert await it.shows("open")
+        trustme.CA().cert_pem.write_to_path(str(bundle))
+        await it.reload(trusting)
+        assert await it.shows("closed")

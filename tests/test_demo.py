@@ -184,7 +184,7 @@ def play_a_run(breaker: TargetBreaker, now: float, requests: int) -> int:
         stored = operation is Operation.PUT or (
             stored and not (operation is Operation.DELETE and not failure)
         )
-        admission.observe(Outcome(TROUBLED_BUCKET, operation, now, 0.01, failure=failure))
+        admission.observe(Outcome(TROUBLED_BUCKET, operation, now, 0.01, failure=failure), now)
     admission.end()
     return requests + stored  # what may be left is deleted after the run
 

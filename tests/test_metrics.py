@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.breaker import Breaker, Policy, State
 from exporter.buckets import DURATION_BUCKETS
+from exporter.history import HistoryState
 from exporter.metrics import REQUEST_ID_LIMIT, Metrics, WindowMax
 from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase, Reason, SkipReason
 from exporter.series import Format
@@ -87,6 +88,7 @@ def fill(metrics: Metrics, target: str) -> None:
         metrics.skip(target, operation, SkipReason.OVERRUN)
     metrics.target_up(target, up=True)
     metrics.breaker(target, called(Breaker(Policy(), 0.0)).status(0.0))
+    metrics.breaker_state(target, State.CLOSED)
     metrics.transition(target, State.CLOSED, State.OPEN)
     metrics.cleanup(target, success=False)
     metrics.leftovers_deleted(target, 2)
@@ -109,6 +111,7 @@ def full_page() -> Metrics:
     metrics.loop_lag(0.001, 1.0)
     metrics.lateness(0.002, 1.0)
     metrics.probes_in_flight(3)
+    metrics.history(HistoryState(written=5, queued=1, size=4096))
     metrics.config_loaded(success=True, now=1_700_000_000.0)
     return metrics
 
@@ -144,6 +147,12 @@ FAMILIES = {
     "r2_exporter_event_loop_lag_seconds": "gauge",
     "r2_exporter_schedule_lateness_seconds": "histogram",
     "r2_exporter_schedule_lateness_max_seconds": "gauge",
+    "r2_exporter_history_up": "gauge",
+    "r2_exporter_history_queue_length": "gauge",
+    "r2_exporter_history_size_bytes": "gauge",
+    "r2_exporter_history_written": "counter",
+    "r2_exporter_history_dropped": "counter",
+    "r2_exporter_history_write_seconds": "counter",
     "r2_exporter_probes_in_flight": "gauge",
     "r2_exporter_config_last_reload_successful": "gauge",
     "r2_exporter_config_last_reload_success_timestamp_seconds": "gauge",
@@ -268,7 +277,7 @@ def test_a_breaker_shows_its_state_and_what_it_saw(metrics: Metrics) -> None:
     breaker = Breaker(Policy(failure_threshold=1, slow_call_threshold=1.0), 0.0)
 
     def shown(now: float) -> list[str]:
-        metrics.breaker("media", breaker.status(now))
+        metrics.breaker_state("media", breaker.status(now).state)
         states = ("closed", "open", "half_open")
         return [state for state in states if value(metrics, name, target="media", state=state)]
 
@@ -333,6 +342,7 @@ def test_a_removed_target_leaves_no_series_and_others_are_untouched() -> None:
     metrics.cleanup("logs", success=True)
     metrics.leftovers_deleted("logs", 1)
     metrics.breaker("logs", Breaker(Policy(), 0.0).status(0.0))
+    metrics.breaker_state("logs", State.CLOSED)
     metrics.transition("logs", State.CLOSED, State.OPEN)
     metrics.remove_target("logs")
     assert of_target(metrics, "logs") == {}

@@ -24,8 +24,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from structlog.testing import capture_logs
 
 from exporter.outcome import Operation
+from exporter.web.connection import Patience
 from exporter.web.errors import as_json
+from exporter.web.server import Server
 from tests.running import (
+    LOOPBACK,
     SECRET,
     SESSION_TOKEN,
     Running,
@@ -445,10 +448,11 @@ async def test_a_probe_under_way_at_the_stop_is_told_so_and_cleaned_up(tmp_path:
         ("GET", "/metrics/", 404, "not_found", None),
         ("GET", "//metrics", 404, "not_found", None),
         ("POST", "/nothing/%3Cscript%3E", 404, "not_found", None),
-        ("POST", "/metrics", 405, "method_not_allowed", "GET,HEAD"),
-        ("DELETE", "/probe?target=media", 405, "method_not_allowed", "GET,HEAD"),
-        ("GET", "/-/reload", 405, "method_not_allowed", "POST"),
-        ("OPTIONS", "/", 405, "method_not_allowed", "GET,HEAD"),
+        ("POST", "/metrics", 405, "method_not_allowed", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/probe?target=media", 405, "method_not_allowed", "GET, HEAD, OPTIONS"),
+        ("GET", "/-/reload", 405, "method_not_allowed", "OPTIONS, POST"),
+        ("OPTIONS", "/nothing", 404, "not_found", None),
+        ("GET", "/api/nothing", 404, "not_found", None),
     ],
 )
 async def test_errors_are_json(
@@ -468,51 +472,74 @@ async def test_errors_are_json(
     assert (found.group(1).decode() if found else None) == allow
 
 
-async def test_too_large_a_body_and_a_defect_are_json_too() -> None:
-    async def read(request: web.Request) -> web.Response:
-        return web.Response(body=await request.read())
+async def test_options_answers_with_the_methods(config: Path) -> None:
+    async with running(config) as exporter, aiohttp.ClientSession() as session:
+        for path, allow in (("/", "GET, HEAD, OPTIONS"), ("/-/reload", "OPTIONS, POST")):
+            async with session.options(exporter.url + path) as answer:
+                assert (answer.status, answer.headers["Allow"], await answer.read()) == (204, allow, b"")
 
+
+async def test_too_large_a_body_and_a_defect_are_json_too(config: Path) -> None:
     async def fail(_request: web.Request) -> web.Response:
         raise ValueError("a detail for the log alone")
 
-    application = web.Application(middlewares=[as_json], client_max_size=1024)
-    application.router.add_post("/read", read)
+    application = web.Application(middlewares=[as_json])
     application.router.add_post("/fail", fail)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with aiohttp.ClientSession() as session:
-        async with session.post(url + "/read", data=b"x" * 2048) as answer:
-            too_large = answer.status, (await answer.json())["error"]["code"]
         with capture_logs() as logs:
             async with session.post(url + "/fail") as answer:
                 status, text = answer.status, await answer.text()
     await runner.cleanup()
-    assert too_large == (413, "content_too_large")
+    async with running(config) as exporter, aiohttp.ClientSession() as session:
+        async with session.post(exporter.url + "/-/reload", data=b"x" * 65_537) as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (413, "content_too_large")
+        async with session.post(exporter.url + "/-/reload", data=b"x" * 65_000) as answer:
+            assert answer.status == 200
     assert (status, json.loads(text)["error"]["code"]) == (500, "internal_error")
     assert "detail for the log" not in text
     assert [line["event"] for line in logs] == ["a request failed unexpectedly"]
 
 
 @pytest.mark.parametrize(
-    "junk",
+    ("junk", "status"),
     [
-        b"\x00\xff\x16\x03\x01junk\r\n\r\n",
-        b"GET /metrics HTTP/9.9\r\n\r\n",
-        b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        (b"\x00\xff\x16\x03\x01junk\r\n\r\n", 400),
+        (b"GET /metrics HTTP/9.9\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
+        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", 414),
     ],
     ids=["binary", "version", "length", "long"],
 )
-async def test_junk_gets_400_and_harms_nobody(config: Path, junk: bytes) -> None:
+async def test_junk_gets_an_error_in_json_and_harms_nobody(config: Path, junk: bytes, status: int) -> None:
     async with running(config) as exporter:
         reader, writer = await asyncio.open_connection(*address(exporter))
         writer.write(junk)
-        answer = await asyncio.wait_for(reader.read(12), 30)
+        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)).decode()
         writer.transport.abort()
-        assert answer in {b"HTTP/1.1 400", b"HTTP/1.0 400"}
+        assert head.startswith(f"HTTP/1.0 {status} ")
+        assert "Content-Type: application/json" in head
+        assert "X-Content-Type-Options: nosniff" in head
         assert (await exporter.get("/-/healthy"))[0] == 200
+
+
+async def test_a_client_that_is_slow_with_its_head_or_its_body_is_let_go(config: Path) -> None:
+    async with running(config) as exporter:
+        server = Server(exporter.app, LOOPBACK, None, Patience(head=0.3, body=0.3, linger=0.1))
+        try:
+            await server.start()
+            impatient = Running(exporter.app, server)
+            assert await raw(impatient, "GET /metrics HTTP/1.1\r\nHost: x\r\nX-") == b""
+            head = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
+            answer = await raw(impatient, head + "half")
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert b'"code": "request_timeout"' in answer
+            assert (await impatient.get("/-/healthy"))[0] == 200
+        finally:
+            await server.stop()
 
 
 # --- who may call ---
@@ -580,6 +607,18 @@ async def test_tls_by_the_web_config_and_its_headers(
             with pytest.raises(aiohttp.ClientConnectorCertificateError):
                 await session.get(exporter.url + "/metrics")
         assert (await raw(exporter, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == b""
+
+
+async def test_a_client_that_never_ends_its_tls_handshake_is_let_go(
+    config: Path, serving_certificate: Path
+) -> None:
+    async with running(config) as exporter:
+        server = Server(exporter.app, LOOPBACK, serving_certificate, Patience(handshake=0.3))
+        try:
+            await server.start()
+            assert await raw(Running(exporter.app, server), "") == b""
+        finally:
+            await server.stop()
 
 
 @pytest.fixture

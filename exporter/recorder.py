@@ -1,0 +1,139 @@
+"""What becomes of what probes find: counted in the metrics, kept in the history, told in the log."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from exporter.admission import TargetBreaker
+from exporter.breaker import State, Transition
+from exporter.history import BreakerEvent, History
+from exporter.journal import tell_change, tell_transition
+from exporter.metrics import Metrics
+from exporter.outcome import Operation, Outcome, SkipReason
+from exporter.target import Run, Target
+
+TELLING_SECONDS = 5.0
+"""The longest that somebody waits for news to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """A change of a breaker's state that nobody has heard of yet. `retry_after` is in seconds."""
+
+    target: str
+    at: float
+    transition: Transition
+    opener: Operation | None
+    retry_after: float
+
+
+class Recorder:
+    """Takes what concerns `targets`; what comes late from one that a reload replaced is let go.
+
+    A change of a breaker's state is on the disk before the metrics and the log tell of it.
+    """
+
+    def __init__(self, metrics: Metrics, history: History, targets: Mapping[str, Target]) -> None:
+        self._metrics = metrics
+        self._history = history
+        self._targets = targets
+        self._news: asyncio.Queue[_News] = asyncio.Queue()
+        self._announcer: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to announce."""
+        self._announcer = asyncio.get_running_loop().create_task(self._announce())
+
+    async def stop(self) -> None:
+        """Announces what is left."""
+        if self._announcer is not None:
+            await self.told()
+            self._announcer.cancel()
+            await asyncio.gather(self._announcer, return_exceptions=True)
+
+    async def told(self) -> None:
+        """Waits until all news is told, or the disk takes too long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.join(), TELLING_SECONDS)
+
+    def outcome(self, target: Target, outcome: Outcome) -> None:
+        """An operation was performed, and the breaker has heard of it."""
+        if self._targets.get(outcome.target) is target:
+            self._metrics.record(outcome)
+            self._history.record(outcome)
+            if change := target.status.observe(outcome):
+                tell_change(change)
+            self.standing(target)
+        elif outcome.billed is not None:
+            # This says nothing of what is probed now, but it cost.
+            self._metrics.billed(outcome.target, outcome.billed)
+
+    def skipped(self, target: Target, run: Run) -> None:
+        """Operations of a run were not sent."""
+        name = target.settings.name
+        if self._targets.get(name) is not target:
+            return
+        for operation, reason in run.skipped.items():
+            self._metrics.skip(name, operation, reason)
+            if reason is SkipReason.CIRCUIT_OPEN:
+                self._history.skip(name, operation)
+        self.standing(target)
+
+    def standing(self, target: Target) -> None:
+        """How a target stands now."""
+        settings, breaker = target.settings, target.breaker
+        self.transitions(target)
+        self._metrics.breaker(settings.name, breaker.status(time.monotonic()))
+        if target.status.latest:
+            up = breaker.admits_all and target.status.is_up(settings.probe.operations)
+            self._metrics.target_up(settings.name, up)
+
+    def begin(self, target: Target) -> None:
+        """A target is there, or there with other settings; its breaker may be that of before."""
+        status = target.breaker.status(time.monotonic())
+        if not target.breaker.has_news:
+            self._metrics.breaker_state(target.settings.name, status.state)
+        self.standing(target)
+
+    def transitions(self, target: Target) -> None:
+        """What a target's breaker did since it was last asked."""
+        name, breaker = target.settings.name, target.breaker
+        current = self._targets.get(name)
+        if current is not None and current.breaker is breaker:
+            self.last_words(name, breaker)
+
+    def last_words(self, name: str, breaker: TargetBreaker) -> None:
+        """The same of a breaker that is a target's no more."""
+        for transition in breaker.take_transitions():
+            retry_after = breaker.status(time.monotonic()).retry_after
+            self._news.put_nowait(_News(name, time.time(), transition, breaker.opener, retry_after))
+
+    async def _announce(self) -> None:
+        while True:
+            news = await self._news.get()
+            try:
+                await self._history.announce(_event(news))
+                change = news.transition
+                self._metrics.transition(news.target, change.from_state, change.to_state)
+                self._metrics.breaker_state(news.target, change.to_state)
+                tell_transition(news.target, change, news.opener, news.retry_after)
+            finally:
+                self._news.task_done()
+
+
+def _event(news: _News) -> BreakerEvent:
+    change, counts = news.transition, news.transition.counts
+    return BreakerEvent(
+        at=news.at,
+        target=news.target,
+        from_state=change.from_state,
+        to_state=change.to_state,
+        cause=change.cause,
+        operation=news.opener,
+        calls=counts.calls,
+        failures=counts.failures,
+        slow_calls=counts.slow_calls,
+        recovery=news.retry_after if change.to_state is State.OPEN else None,
+    )

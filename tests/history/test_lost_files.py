@@ -1,0 +1,216 @@
+"""A file that is taken away, put in place of another, or damaged, while the writer is at work."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from exporter.history import History, HistoryUnavailableError
+from exporter.history.database import VERSION, open_for_writing
+from exporter.history.queries import Filter, check_page
+from tests.history.rig import (
+    DEADLINE,
+    FOREVER,
+    check,
+    count,
+    event,
+    integrity,
+    keeping,
+    numbered,
+    rows,
+    wait_for,
+    write,
+)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def damage(path: Path, offset: int, length: int) -> None:
+    """Overwrites a part of a file, in another process: closing it here would let go of SQLite's locks."""
+    program = f"import sys; f = open(sys.argv[1], 'r+b'); f.seek({offset}); f.write(bytes([165]) * {length})"
+    subprocess.run([sys.executable, "-c", program, path], check=True)
+
+
+def damage_in_the_middle(path: Path) -> None:
+    size = path.stat().st_size
+    damage(path, size // 4, size // 2)
+
+
+def kept_aside(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{path.name}.corrupt-*"))
+
+
+@pytest.mark.parametrize("suffixes", [("",), ("", "-wal", "-shm")], ids=["alone", "with its log"])
+def test_a_file_that_is_deleted_begins_anew(path: Path, suffixes: tuple[str, ...]) -> None:
+    with keeping(path) as kept:
+        kept.keep(*numbered([1]))
+        for suffix in suffixes:
+            beside(path, suffix).unlink()
+        kept.put(*numbered([2]))
+        kept.wait_until_written()
+        assert kept.ids() == ["2"]
+        assert kept.announce(event())
+        assert kept.causes() == ["failures"]
+        assert integrity(path) == "ok"
+        assert kept.state.dropped == 0
+    # Its sums too are those of the new file.
+    assert [row["checks"] for row in rows(path, "SELECT checks FROM r2_operation_metrics")] == [1, 1]
+
+
+def test_a_write_ahead_log_that_is_deleted_loses_nothing(path: Path) -> None:
+    with keeping(path) as kept:
+        kept.keep(*numbered([1, 2]))
+        beside(path, "-wal").unlink()
+        beside(path, "-shm").unlink()
+        kept.keep(*numbered([3]))
+        assert kept.ids() == ["1", "2", "3"]
+        assert integrity(path) == "ok"
+
+
+def test_a_file_that_is_replaced_is_taken_as_it_is(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "backup.db"
+    with closing(open_for_writing(other)) as backup:
+        # More pages than the one in its place, and other rows on the same of them.
+        write(backup, *(check(request_id=f"backup {number}") for number in range(500)))
+    with keeping(path) as kept:
+        kept.keep(*numbered(range(100)))
+        other.rename(path)
+        kept.keep(*numbered([1000]))
+        ids = kept.ids()
+        assert ids == [f"backup {number}" for number in range(500)] + ["1000"]
+        assert integrity(path) == "ok"
+        assert not kept_aside(path)
+    [sums] = rows(path, "SELECT checks FROM r2_operation_metrics WHERE period = 'day'")
+    assert sums["checks"] == 501
+
+
+def test_a_newer_file_in_its_place_is_left_alone_and_nothing_is_lost(path: Path, tmp_path: Path) -> None:
+    newer, away = tmp_path / "newer.db", tmp_path / "away.db"
+    with closing(sqlite3.connect(newer)) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+        connection.commit()
+    before = newer.read_bytes()
+    with keeping(path) as kept:
+        kept.keep(*numbered([1]))
+        newer.rename(path)
+        kept.put(*numbered([2, 3]))
+        kept.wait_until_down()
+        assert "this program knows up to" in kept.state.error
+        assert path.read_bytes() == before
+        path.rename(away)
+        kept.wait_until_written()
+        assert kept.ids() == ["2", "3"]
+        assert kept.state.dropped == 0
+
+
+@pytest.mark.parametrize("content", [b"this is no database\n" * 500, b"SQLite format 3\0" + b"\0" * 4080])
+def test_what_is_no_database_is_kept_aside_at_the_start(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with keeping(path) as kept:
+        assert kept.announce(event())
+        kept.keep(check())
+        assert count(path) == 1
+    [aside] = kept_aside(path)
+    assert aside.read_bytes() == content
+
+
+def test_the_log_of_what_is_no_database_is_kept_with_it(path: Path) -> None:
+    path.write_bytes(b"this is no database\n" * 500)
+    beside(path, "-wal").write_bytes(b"its log")
+    beside(path, "-shm").write_bytes(b"its memory")
+    with keeping(path) as kept:
+        kept.keep(check())
+        assert count(path) == 1
+    aside = kept_aside(path)[0]
+    assert aside.read_bytes().startswith(b"this is no database")
+    assert beside(aside, "-wal").read_bytes() == b"its log"
+    assert beside(aside, "-shm").exists()
+
+
+def test_an_empty_file_becomes_a_history(path: Path) -> None:
+    path.touch()
+    with keeping(path) as kept:
+        kept.keep(check())
+        assert count(path) == 1
+    assert not kept_aside(path)
+
+
+def test_two_corrupt_files_in_one_second_are_both_kept(path: Path) -> None:
+    for content in (b"first" * 1000, b"second" * 1000):
+        for suffix in ("", "-wal", "-shm"):
+            beside(path, suffix).unlink(missing_ok=True)
+        path.write_bytes(content)
+        with keeping(path) as kept:
+            kept.keep(check())
+    assert {aside.read_bytes()[:5] for aside in kept_aside(path) if aside.suffix[-1] != "m"} >= {
+        b"first",
+        b"secon",
+    }
+
+
+def test_damage_that_the_writer_meets_is_kept_aside_and_nothing_is_lost(path: Path) -> None:
+    with keeping(path) as kept:
+        kept.keep(*numbered(range(2000)))
+    size = path.stat().st_size
+    damage(path, 4096, size - 4096)  # all but the first page
+    with keeping(path) as kept:
+        kept.put(*numbered([5000, 5001]))
+        announced = kept.backlog.announce(event())
+        kept.wait_until_written()
+        assert kept.ids() == ["5000", "5001"]
+        assert kept.causes() == ["failures"]
+        assert kept.state.dropped == 0
+        assert announced.done()
+    aside = kept_aside(path)[0]
+    assert aside.stat().st_size == size
+    assert integrity(path) == "ok"
+
+
+async def test_damage_that_a_reader_meets_is_kept_aside_too(path: Path) -> None:
+    history = History(path, FOREVER)
+    history.start()
+    for entry in numbered(range(5000)):
+        history.record(entry.outcome)
+    await history.read(lambda connection: connection.execute("PRAGMA schema_version").fetchone())
+    with closing(sqlite3.connect(path)) as other:  # all of it in the file, so that the damage counts
+        wait_for(lambda: other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+    damage_in_the_middle(path)
+    with pytest.raises(HistoryUnavailableError, match="malformed"):
+        await history.read(lambda connection: connection.execute("SELECT * FROM r2_health_checks").fetchall())
+    wait_for(lambda: kept_aside(path))
+    history.record(check().outcome)
+    assert await history.announce(event())
+    page = await history.read(lambda connection: check_page(connection, Filter(), 10, 0))
+    assert page.total == 1
+    assert await history.stop(DEADLINE)
+    assert integrity(path) == "ok"
+
+
+def test_a_suspicion_without_ground_changes_nothing(path: Path) -> None:
+    with keeping(path) as kept:
+        kept.keep(*numbered([1]))
+        kept.writer.suspect()
+        kept.keep(*numbered([2]))
+        assert kept.ids() == ["1", "2"]
+        assert kept.state.up
+    assert not kept_aside(path)
+
+
+def test_a_copy_of_the_file_taken_aside_can_still_be_read(path: Path) -> None:
+    with keeping(path) as kept:
+        kept.keep(*numbered(range(2000)))
+    damage(path, path.stat().st_size - 4096, 4096)
+    with keeping(path) as kept:
+        kept.writer.suspect()
+        wait_for(lambda: kept_aside(path))
+        kept.wait_until_written()
+    copy = path.with_name("copy.db")
+    shutil.copy(kept_aside(path)[0], copy)
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT request_id FROM r2_health_checks WHERE id = 1").fetchone() == ("0",)
