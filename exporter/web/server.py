@@ -10,17 +10,20 @@ from aiohttp import web
 
 from exporter.app import App
 from exporter.config import ConfigError
-from exporter.web import landing, lifecycle, metrics, probing
+from exporter.web import api, landing, lifecycle, metrics, probing
 from exporter.web.auth import AccessPolicy, protect
+from exporter.web.body import whole_body
+from exporter.web.connection import Connections, Patience
 from exporter.web.errors import as_json
 from exporter.web.keys import APP, RELOAD
+from exporter.web.protection import protective_headers
 from exporter.web.tls import ServerTls
 from exporter.web.toolkit import WebConfig, load_web_config
 
 log = structlog.get_logger(__name__)
 
-MAX_REQUEST_BODY = 1 << 20
 SHUTDOWN_SECONDS = 2.0
+PATIENCE = Patience()
 
 
 class Server:
@@ -29,11 +32,19 @@ class Server:
     `web_config` is a file in exporter-toolkit's format, or None.
     """
 
-    def __init__(self, app: App, listen: Sequence[tuple[str, int]], web_config: Path | None) -> None:
+    def __init__(
+        self,
+        app: App,
+        listen: Sequence[tuple[str, int]],
+        web_config: Path | None,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self._app = app
+        self._patience = patience
         self._listen = listen
         self._web_config = web_config
         self._runner: web.AppRunner | None = None
+        self._listeners: list[asyncio.Server] = []
         self._tls: ServerTls | None = None
         self._policy: AccessPolicy
         self.urls: list[str] = []
@@ -44,16 +55,17 @@ class Server:
         if config.tls is not None:
             self._tls = ServerTls.listening(config.tls)
         self._policy = self._policy_of(config)
-        application = web.Application(middlewares=[as_json], client_max_size=MAX_REQUEST_BODY)
+        application = web.Application(middlewares=[as_json, whole_body(self._patience.body)])
         application[APP] = self._app
         application[RELOAD] = self.reload
-        for routes in (landing.routes, metrics.routes, probing.routes, lifecycle.routes):
+        for routes in (landing.routes, metrics.routes, probing.routes, lifecycle.routes, api.routes):
             application.add_routes(routes)
         protect(application, lambda: self._policy)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
+        connections = Connections(self._runner, self._patience, self._bare_headers)
         for host, port in self._listen:
-            await self._open(self._runner, host, port)
+            await self._open(connections, host, port)
 
     async def reload(self) -> None:
         """Reloads exporter.yaml, then the web config. Raises ConfigError; what was good stays in force."""
@@ -70,6 +82,8 @@ class Server:
         self._policy = self._policy_of(config)
 
     async def stop(self) -> None:
+        for listener in self._listeners:
+            listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -78,14 +92,21 @@ class Server:
             return WebConfig()
         return await asyncio.to_thread(load_web_config, self._web_config, os.environ)
 
-    async def _open(self, runner: web.AppRunner, host: str, port: int) -> None:
-        site = web.TCPSite(runner, host or None, port, ssl_context=self._tls)
+    async def _open(self, connections: Connections, host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         try:
-            await site.start()
+            listener = await asyncio.get_running_loop().create_server(
+                connections,
+                host or None,
+                port,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._patience.handshake if self._tls else None,
+            )
         except OSError as error:
             raise OSError(error.errno, error.strerror or str(error), f"{shown}:{port}") from error
-        url = f"{'https' if self._tls else 'http'}://{shown or 'localhost'}:{runner.addresses[-1][1]}"
+        self._listeners.append(listener)
+        bound = listener.sockets[-1].getsockname()[1]
+        url = f"{'https' if self._tls else 'http'}://{shown or 'localhost'}:{bound}"
         self.urls.append(url)
         log.info("listening", url=url, interfaces="this one" if host else "all")
 
@@ -94,6 +115,11 @@ class Server:
         return AccessPolicy.of(
             config,
             listen_hosts=[host for host, _ in self._listen],
-            token=api.token,
-            trusted_origins=[origin for origin in api.cors_origins if origin != "*"],
+            tokens=api.all_tokens,
+            cors_origins=api.cors_origins,
         )
+
+    def _bare_headers(self) -> dict[str, str]:
+        """For answers to what is no request, and so has no path."""
+        configured = self._policy.headers
+        return {**protective_headers("", configured), **configured}

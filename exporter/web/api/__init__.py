@@ -1,0 +1,15 @@
+"""The JSON API. An endpoint that is listed here is served, and stands in the OpenAPI document."""
+
+from exporter.web.api import alerts, breaker, checking, health, history, metrics
+from exporter.web.api.openapi import document_route
+
+endpoints = (
+    health.health,
+    checking.check,
+    history.history,
+    metrics.metrics,
+    breaker.circuit_breaker,
+    alerts.alerts,
+)
+
+routes = (*(endpoint.route for endpoint in endpoints), document_route(endpoints))

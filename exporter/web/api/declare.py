@@ -1,0 +1,134 @@
+"""Endpoints by declaration: what one takes and answers is said once, for checking and for the document."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from exporter.history import HistoryUnavailableError
+from exporter.web.api.parameters import Body, Query, RefusedError, parse_body, parse_query
+from exporter.web.errors import error
+
+Q = TypeVar("Q", bound=Query)
+B = TypeVar("B", bound=Body)
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+HISTORY_SECONDS = 5.0
+"""The longest that an answer waits for the history: a disk that hangs must not keep a client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path and method. `refusals` are the statuses of its errors beside those that all endpoints have."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    query: type[Query]
+    body: type[Body] | None
+    answer: type[BaseModel]
+    refusals: tuple[int, ...]
+    handler: Handler
+
+    @property
+    def route(self) -> web.RouteDef:
+        return (web.get if self.method == "GET" else web.post)(self.path, self.handler)
+
+
+def getting(
+    path: str, *, query: type[Q], answer: type[BaseModel], refusals: tuple[int, ...] = ()
+) -> Callable[[Callable[[web.Request, Q], Awaitable[web.StreamResponse]]], Endpoint]:
+    """A GET, and so a HEAD. The handler's docstring becomes its summary and description."""
+
+    def declare(handler: Callable[[web.Request, Q], Awaitable[web.StreamResponse]]) -> Endpoint:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await handler(request, parse_query(query, request.query))
+
+        return Endpoint(
+            **_told(handler),
+            method="GET",
+            path=path,
+            query=query,
+            body=None,
+            answer=answer,
+            refusals=refusals,
+            handler=_refusing(handle),
+        )
+
+    return declare
+
+
+def posting(
+    path: str, *, query: type[Q], body: type[B], answer: type[BaseModel], refusals: tuple[int, ...] = ()
+) -> Callable[[Callable[[web.Request, Q, B], Awaitable[web.StreamResponse]]], Endpoint]:
+    """A POST with a JSON body, which may be left out where none of its fields is needed."""
+
+    def declare(handler: Callable[[web.Request, Q, B], Awaitable[web.StreamResponse]]) -> Endpoint:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            asked = parse_query(query, request.query)
+            return await handler(request, asked, parse_body(body, await request.read()))
+
+        return Endpoint(
+            **_told(handler),
+            method="POST",
+            path=path,
+            query=query,
+            body=body,
+            answer=answer,
+            refusals=refusals,
+            handler=_refusing(handle),
+        )
+
+    return declare
+
+
+def answered(model: BaseModel) -> web.Response:
+    """A model as it is declared."""
+    return web.Response(body=encoded(model), content_type="application/json")
+
+
+def encoded(model: BaseModel) -> bytes:
+    """The same off the event loop, where an answer is long."""
+    return model.model_dump_json(by_alias=True).encode()
+
+
+async def in_time(reading: Awaitable[T]) -> T:
+    """What the history says, unless its disk hangs. Raises HistoryUnavailableError."""
+    try:
+        async with asyncio.timeout(HISTORY_SECONDS):
+            return await reading
+    except TimeoutError:
+        message = f"the history did not answer within {HISTORY_SECONDS:g} s"
+        raise HistoryUnavailableError(message) from None
+
+
+def unknown_target(name: str) -> web.Response:
+    return error(404, "unknown_target", f"No target is named {name!r}; /sd lists the targets.")
+
+
+def _refusing(handler: Handler) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except RefusedError as refused:
+            message = "; ".join(f"{each['field']}: {each['message']}" for each in refused.details)
+            return error(400, "invalid_request", message, refused.details)
+        except HistoryUnavailableError as unavailable:
+            return error(503, "history_unavailable", str(unavailable))
+
+    return handle
+
+
+def _told(handler: Callable[..., object]) -> dict[str, str]:
+    summary, _, rest = (handler.__doc__ or "").partition("\n")
+    return {
+        "name": getattr(handler, "__name__", ""),
+        "summary": summary.strip(),
+        "description": " ".join(rest.split()),
+    }
