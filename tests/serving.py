@@ -59,13 +59,14 @@ class Raw:
 
     async def trickle(self, text: str) -> bytes:
         """Sends a byte every now and then; what comes back until the server has enough of it."""
-        reading = asyncio.create_task(self.rest())
+        # Not a byte after the answer has begun: one that meets a closed end would take the answer along.
+        first = asyncio.create_task(self.reader.read(1))
         for byte in text.encode():
-            await asyncio.wait({reading}, timeout=0.02)
-            if reading.done():
+            await asyncio.wait({first}, timeout=0.02)
+            if first.done():
                 break
             self.writer.write(bytes([byte]))
-        return await reading
+        return await first + await self.rest()
 
     async def close(self) -> None:
         self.writer.transport.abort()

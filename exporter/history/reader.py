@@ -32,7 +32,11 @@ class Reader:
 
     async def run(self, query: Query[T]) -> T:
         """What `query` returns. Raises HistoryUnavailableError."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.run_now, query)
+        try:
+            work = asyncio.get_running_loop().run_in_executor(self._threads, self.run_now, query)
+        except RuntimeError as error:  # what a pool that was shut down says
+            raise HistoryUnavailableError("the exporter is stopping") from error
+        return await work
 
     def run_now(self, query: Query[T]) -> T:
         """The same in the caller's thread."""
