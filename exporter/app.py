@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
@@ -18,7 +18,7 @@ from exporter.journal import tell_sweep
 from exporter.logs import register_secrets
 from exporter.metrics import Metrics
 from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
-from exporter.overrides import Changes, SettingError, laid_over, merged
+from exporter.overrides import Changes, SettingError, laid_over, merged, spread
 from exporter.probe import Probe
 from exporter.recorder import Recorder
 from exporter.runner import Runner, Slots
@@ -107,20 +107,21 @@ class App:
         `version`, HistoryUnavailableError if it cannot be kept; then nothing has changed.
         """
         async with self._reloading:
-            after = merged(self.kept.values, target, changes)
-            laid_over(self._file, after)
-            at = time.time()
-            work = partial(keep_changes, target=target, changes=changes, who=who, at=at, version=version)
+            where = spread(self.kept.values, target, changes)
+            laid_over(self._file, merged(self.kept.values, where))
+            work = partial(keep_changes, where=where, who=who, at=time.time(), version=version)
             self.kept = await self.history.change(work)
             await self._apply(self._file)
             log.info("settings changed", target=target or "all", by=who, settings=sorted(changes))
             return self.kept
 
-    def reset_breaker(self, name: str) -> None:
-        """Closes a target's breaker by hand. Raises KeyError."""
-        target = self.targets[name]
-        target.breaker.reset(time.monotonic())
-        self._recorder.standing(target)
+    async def reset_breakers(self, names: Iterable[str]) -> None:
+        """Closes these targets' breakers by hand. Raises KeyError."""
+        for name in names:
+            target = self.targets[name]
+            target.breaker.reset(time.monotonic())
+            self._recorder.standing(target)
+        await self._recorder.told()
 
     def reload_failed(self, error: ConfigError) -> None:
         """Says that what was to be loaded, here or on the web side, is unusable."""

@@ -67,10 +67,20 @@ def laid_over(settings: Settings, overrides: Overrides) -> Settings:
     return settings.model_copy(update={"targets": targets})
 
 
-def merged(overrides: Overrides, target: str, changes: Changes) -> dict[str, dict[str, Any]]:
-    """The overrides after `changes`, with no empty ones left."""
-    after = {name: dict(values) for name, values in overrides.items()}
-    after[target] = _given({**after.get(target, {}), **changes})
+def spread(overrides: Overrides, target: str, changes: Changes) -> dict[str, dict[str, Any]]:
+    """What to change where: what is said of ALL takes back what was said of single targets before."""
+    where = {target: dict(changes)}
+    if target == ALL:
+        for name, values in overrides.items():
+            if name != ALL and (again := dict.fromkeys(set(values) & set(changes))):
+                where[name] = again
+    return where
+
+
+def merged(overrides: Overrides, where: Overrides) -> dict[str, dict[str, Any]]:
+    """The overrides after changes by target, with no empty ones left."""
+    names = [*overrides, *(name for name in where if name not in overrides)]
+    after = {name: _given({**overrides.get(name, {}), **where.get(name, {})}) for name in names}
     return {name: values for name, values in after.items() if values}
 
 

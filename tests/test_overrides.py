@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exporter.config import Settings, TargetSettings
 from exporter.history import HistoryUnavailableError
 from exporter.history.overrides import ChangedMeanwhileError, changes_page, values_before
-from exporter.overrides import ALL, SETTINGS, SettingError, in_force, laid_over, merged
+from exporter.overrides import ALL, SETTINGS, SettingError, in_force, laid_over, merged, spread
 from tests.running import Client, eventually, running, serving_command, target, write
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -56,9 +56,19 @@ def test_what_is_said_of_a_target_goes_before_what_is_said_of_all(
 
 @given(changes, changes)
 def test_none_leaves_a_setting_to_the_file_again(first: dict[str, Any], second: dict[str, Any]) -> None:
-    overrides = merged(merged({}, "media", first), "media", second)
+    overrides = merged(merged({}, {"media": first}), {"media": second})
     assert overrides.get("media", {}) == first | second
-    assert merged(overrides, "media", dict.fromkeys(SETTINGS)) == {}
+    assert merged(overrides, {"media": dict.fromkeys(SETTINGS)}) == {}
+
+
+@given(changes, changes)
+def test_what_is_said_of_all_later_goes_before_what_was_said_of_a_target(
+    media: dict[str, Any], everywhere: dict[str, Any]
+) -> None:
+    overrides = merged({}, {"media": media})
+    after = merged(overrides, spread(overrides, ALL, everywhere))
+    before = in_force(FILE.targets[0])
+    assert in_force(laid_over(FILE, after).targets[0]) == before | media | everywhere
 
 
 @pytest.mark.parametrize(
@@ -88,8 +98,8 @@ def config(tmp_path: Path) -> Path:
 
 async def test_a_change_is_in_force_at_once_and_after_a_restart(config: Path) -> None:
     async with running(config) as exporter:
-        await exporter.app.change("media", {"failureThreshold": 7}, "ops")
         await exporter.app.change(ALL, {"recoveryTimeout": 5000, "failureThreshold": 5}, "ops")
+        await exporter.app.change("media", {"failureThreshold": 7}, "ops")
         threshold = (await exporter.metrics())(
             "r2_config_threshold", target="media", name="failure_threshold"
         )

@@ -43,7 +43,8 @@ READS = [("GET", "/metrics", 200), ("HEAD", "/metrics", 200), ("GET", "/-/ready"
 READS += [("OPTIONS", "/metrics", 204), ("OPTIONS", "/-/reload", 204), ("GET", "/-/reload", 405)]
 READS += [("GET", "/probe", 400), ("GET", "/nothing", 404), ("GET", "/api/nothing", 404)]
 WRITES = [("POST", "/-/reload", 200), ("POST", "/metrics", 405), ("PUT", "/api/nothing", 404)]
-WRITES += [("DELETE", "/nothing", 404)]
+WRITES += [("DELETE", "/nothing", 404), ("POST", "/api/health/circuit-breaker/reset", 200)]
+WRITES += [("POST", "/api/health/monitoring/stop", 200), ("POST", "/api/health/monitoring/start", 200)]
 
 # What of reads and of writes: 200 stands for whatever the request gets once it is let through.
 OPEN = dict.fromkeys(CALLERS, (200, 200)) | {"page": (200, 403), "page with login": (200, 403)}

@@ -32,23 +32,24 @@ def kept_overrides(connection: sqlite3.Connection) -> Kept:
 
 def keep_changes(
     connection: sqlite3.Connection,
-    target: str,
-    changes: Mapping[str, Any],
+    where: Mapping[str, Mapping[str, Any]],
     *,
     who: str,
     at: float,
     version: int | None = None,
 ) -> Kept:
-    """Writes `changes` (None: back to exporter.yaml) of a target, or of '' for all, and the audit trail.
+    """Writes changes (None: back to exporter.yaml) by target, '' for all, and the audit trail.
 
     `at` is Unix time in seconds. Raises ChangedMeanwhileError if the last change is not `version`.
     """
     before = kept_overrides(connection)
     if version is not None and version != before.version:
         raise ChangedMeanwhileError(f"the settings are at version {before.version}, not {version}")
-    old = before.values.get(target, {})
-    for setting, value in changes.items():
-        if old.get(setting) == value:
+    for target, setting, value in (
+        (target, setting, value) for target, changes in where.items() for setting, value in changes.items()
+    ):
+        old = before.values.get(target, {}).get(setting)
+        if old == value:
             continue
         connection.execute(
             "INSERT INTO health_check_config (target, setting, value, default_value, updated_at, updated_by) "
@@ -61,7 +62,7 @@ def keep_changes(
             "INSERT INTO health_check_config_changes "
             "(change, changed_at, changed_by, target, setting, old_value, new_value) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (before.version + 1, at, who, target, setting, _json(old.get(setting)), _json(value)),
+            (before.version + 1, at, who, target, setting, _json(old), _json(value)),
         )
     return kept_overrides(connection)
 

@@ -31,6 +31,10 @@ class Api:
         """The answer to an immediate check."""
         return await self._ask("POST", f"/api/health/check{query}", status, body)
 
+    async def post(self, path: str, status: int = 200) -> Any:
+        """The answer to a POST without a body."""
+        return await self._ask("POST", path, status)
+
     async def refused(self, path: str, status: int = 400) -> dict[str, str]:
         """What is wrong with a GET, by field."""
         return wrong_fields(await self.get(path, status))

@@ -1,6 +1,6 @@
 """The JSON API. An endpoint that is listed here is served, and stands in the OpenAPI document."""
 
-from exporter.web.api import alerts, breaker, checking, health, history, metrics
+from exporter.web.api import alerts, breaker, checking, health, history, metrics, steering
 from exporter.web.api.openapi import document_route
 
 endpoints = (
@@ -9,6 +9,9 @@ endpoints = (
     history.history,
     metrics.metrics,
     breaker.circuit_breaker,
+    steering.reset,
+    steering.start,
+    steering.stop,
     alerts.alerts,
 )
 

@@ -243,6 +243,23 @@ class Breakers(Answer):
 # --- alerts ---
 
 
+class Monitored(Answer):
+    """Whether a target is probed."""
+
+    target: str
+    """The target's name."""
+
+    enabled: bool
+    """Whether it is probed on its interval."""
+
+
+class Monitoring(Answer):
+    """Which targets are probed."""
+
+    items: list[Monitored]
+    """One for each target."""
+
+
 class Alert(Answer):
     """An alert."""
 
