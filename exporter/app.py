@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
@@ -12,13 +13,15 @@ import structlog
 from exporter.admission import TargetBreaker, cut_short
 from exporter.config import ConfigError, Settings
 from exporter.history import History, HistoryUnavailableError, Retention
-from exporter.history.overrides import Kept, keep_changes, kept_overrides
+from exporter.history.overrides import Kept
 from exporter.history.queries import last_breaker_events
 from exporter.journal import tell_sweep
+from exporter.kept_settings import KeptSettings
 from exporter.logs import register_secrets
 from exporter.metrics import Metrics
+from exporter.on_demand import OnDemand, StoppingError
 from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
-from exporter.overrides import Changes, SettingError, laid_over, merged, spread
+from exporter.overrides import Changes
 from exporter.probe import Probe
 from exporter.recorder import Recorder
 from exporter.runner import Runner, Slots
@@ -35,10 +38,11 @@ JOB_GRACE = 3.0
 CLEANUP_GRACE = 4.0
 HISTORY_GRACE = 5.0
 LAG_INTERVAL = 0.25
+FOLLOW_INTERVAL = 0.5
 
 
-class StoppingError(Exception):
-    """The exporter is on its way out and probes nothing more."""
+Difference = tuple[Kept, Kept]
+"""What was changed at run time before a change, and after it."""
 
 
 class App:
@@ -55,12 +59,11 @@ class App:
         self._recorder = Recorder(self.metrics, self.history, self.targets)
         self.ready = False
         self.settings: Settings
-        self.kept = Kept({}, 0)
-        self._file: Settings
+        self.changed = KeptSettings(self.history)
         self._chain = ChainCredentials()
         self._tls = TlsContexts()
         self._reloading = asyncio.Lock()
-        self._on_demand: dict[tuple[str, frozenset[Operation]], asyncio.Task[Run]] = {}
+        self._on_demand = OnDemand(self._run)
         self._background: set[asyncio.Task[None]] = set()
         self._probes: Runner
         self._sweeps: Runner
@@ -78,13 +81,14 @@ class App:
             self._run_scheduled, self._slots, overrun=self._count_overrun, started=self._count_lateness
         )
         self._sweeps = Runner(self._sweep, Slots(SWEEPS_AT_ONCE))
-        await self._recall(settings)
+        await self.changed.recall(settings)
         await self._apply(settings)
         await self._restore()
         self.metrics.config_loaded(success=True, now=time.time())
         self._probes.start()
         self._sweeps.start()
         self._spawn(self._measure_lag())
+        self._spawn(self._follow_history(self.history.state().opened))
         self.ready = True
 
     async def reload(self) -> None:
@@ -100,20 +104,20 @@ class App:
             self.metrics.config_loaded(success=True, now=time.time())
             log.info("configuration reloaded", targets=len(self.targets))
 
-    async def change(self, target: str, changes: Changes, who: str, version: int | None = None) -> Kept:
+    async def change(self, target: str, changes: Changes, who: str, version: int | None = None) -> Difference:
         """Changes settings of a target, or of ALL, at once and for good; `who` goes to the audit trail.
 
         Raises SettingError for what they do not take, ChangedMeanwhileError if the last change is not
         `version`, HistoryUnavailableError if it cannot be kept; then nothing has changed.
         """
-        async with self._reloading:
-            where = spread(self.kept.values, target, changes)
-            laid_over(self._file, merged(self.kept.values, where))
-            work = partial(keep_changes, where=where, who=who, at=time.time(), version=version)
-            self.kept = await self.history.change(work)
-            await self._apply(self._file)
-            log.info("settings changed", target=target or "all", by=who, settings=sorted(changes))
-            return self.kept
+        return await self._change(lambda: self.changed.change(target, changes, who, version))
+
+    async def take_back(self, change: int, who: str, version: int | None = None) -> Difference:
+        """Sets what a change had changed to what it was until then; raises as `change` does.
+
+        Raises KeyError for a change that is not known.
+        """
+        return await self._change(lambda: self.changed.take_back(change, who, version))
 
     async def reset_breakers(self, names: Iterable[str]) -> None:
         """Closes these targets' breakers by hand. Raises KeyError."""
@@ -132,32 +136,19 @@ class App:
     async def probe_now(
         self, name: str, operations: Sequence[Operation] = (), limit: float | None = None
     ) -> Run:
-        """Probes one target now, within at most `limit` seconds in all.
+        """Probes one target now, within at most `limit` seconds in all; many callers cost one probe.
 
-        Whoever asks for what is already under way gets its results: many callers cost one probe.
         Raises KeyError for an unknown target, StoppingError once the exporter stops.
         """
         if not self.ready:
             raise StoppingError
-        key = (name, frozenset(operations or self.targets[name].settings.probe.operations))
-        task = self._on_demand.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._run(name, operations, limit))
-            self._on_demand[key] = task
-            task.add_done_callback(lambda _: self._on_demand.pop(key))
-        # Not awaited itself: a caller that goes away must not take the probe of the others along.
-        await asyncio.wait({task})
-        if task.cancelled():
-            raise StoppingError
-        return task.result()
+        due = operations or self.targets[name].settings.probe.operations
+        return await self._on_demand.run(name, due, limit)
 
     async def stop(self) -> None:
         """Ends probing; what probes wrote is removed as far as the storage allows within some seconds."""
         self.ready = False
-        on_demand = list(self._on_demand.values())
-        for task in on_demand:
-            task.cancel()
-        await asyncio.gather(*on_demand, return_exceptions=True)
+        await self._on_demand.stop()
         await asyncio.gather(self._probes.stop(JOB_GRACE), self._sweeps.stop(0))
         # Only now: these close the connections of replaced probes, whose last runs have just ended.
         for last in self._background:
@@ -170,9 +161,16 @@ class App:
         if not await self.history.stop(HISTORY_GRACE):
             log.error("the history did not take its last results", seconds=HISTORY_GRACE)
 
+    async def _change(self, keep: Callable[[], Awaitable[None]]) -> Difference:
+        async with self._reloading:
+            before = self.changed.kept
+            await keep()
+            await self._apply(self.changed.file)
+            return before, self.changed.kept
+
     async def _apply(self, file: Settings) -> None:
-        settings = laid_over(file, self.kept.values)
-        self._file = file
+        settings = self.changed.over(file)
+        self.changed.file = file
         fresh = await asyncio.to_thread(self._changed_targets, settings)
         register_secrets(secrets_of(settings, getproxies_environment()))
         self.history.retain(_retention(settings))
@@ -228,15 +226,6 @@ class App:
                 self._recorder.last_words(name, old.breaker)
             self._retire(old.probe)
         self._recorder.begin(target)
-
-    async def _recall(self, settings: Settings) -> None:
-        """The settings that were changed at run time, before the exporter ended."""
-        try:
-            kept = await self.history.read(kept_overrides)
-            laid_over(settings, kept.values)
-            self.kept = kept
-        except (HistoryUnavailableError, SettingError) as error:
-            log.warning("settings changed at run time are not in force", cause=str(error))
 
     async def _restore(self) -> None:
         """Opens the breakers again that were open when the exporter ended, for the time that is left."""
@@ -308,6 +297,24 @@ class App:
             now = time.monotonic()
             self.metrics.loop_lag(max(0.0, now - before - LAG_INTERVAL), now)
             self.metrics.history(self.history.state())
+
+    async def _follow_history(self, opened: int) -> None:
+        """Reads a file that could not be read at the start; tells one that took another's place how it is."""
+        while True:
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            state = self.history.state()
+            if not state.up or state.opened == opened:
+                continue
+            with suppress(HistoryUnavailableError):
+                async with self._reloading:
+                    if self.changed.recalled:
+                        await self.changed.carry_over()
+                        await self._recorder.remind(self.targets.values())
+                    else:
+                        await self.changed.recall(self.changed.file)
+                        await self._apply(self.changed.file)
+                        await self._restore()
+                opened = state.opened
 
     def _count_overrun(self, name: str, turns: int) -> None:
         for operation in self.targets[name].settings.probe.operations:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +13,9 @@ from exporter.journal import tell_change, tell_transition
 from exporter.metrics import Metrics
 from exporter.outcome import Operation, Outcome, SkipReason
 from exporter.target import Run, Target
+
+CARRIED_OVER = "carried_over"
+"""The cause of an event that a history begun anew has of a breaker that was open before."""
 
 TELLING_SECONDS = 5.0
 """The longest that somebody waits for news to be told."""
@@ -109,6 +112,27 @@ class Recorder:
         for transition in breaker.take_transitions():
             retry_after = breaker.status(time.monotonic()).retry_after
             self._news.put_nowait(_News(name, time.time(), transition, breaker.opener, retry_after))
+
+    async def remind(self, targets: Iterable[Target]) -> None:
+        """Lets a history that was begun anew know which breakers are open."""
+        now, wall_clock = time.monotonic(), time.time()
+        for target in list(targets):
+            status = target.breaker.status(now)
+            if status.state in (State.OPEN, State.HALF_OPEN):
+                await self._history.announce(
+                    BreakerEvent(
+                        at=wall_clock,
+                        target=target.settings.name,
+                        from_state=State.CLOSED,
+                        to_state=status.state,
+                        cause=CARRIED_OVER,
+                        operation=target.breaker.opener,
+                        calls=status.counts.calls,
+                        failures=status.counts.failures,
+                        slow_calls=status.counts.slow_calls,
+                        recovery=status.retry_after if status.state is State.OPEN else None,
+                    )
+                )
 
     async def _announce(self) -> None:
         while True:

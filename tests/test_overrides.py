@@ -108,7 +108,7 @@ async def test_a_change_is_in_force_at_once_and_after_a_restart(config: Path) ->
         shown = {name: in_force(each.settings) for name, each in exporter.app.targets.items()}
         assert [shown[name]["failureThreshold"] for name in ("media", "logs")] == [7, 5]
         assert shown["media"]["recoveryTimeout"] == 5000
-        assert exporter.app.kept.version == 2
+        assert exporter.app.changed.kept.version == 2
 
 
 async def test_a_reload_of_the_file_keeps_what_was_changed(config: Path) -> None:
@@ -133,16 +133,16 @@ async def test_who_changed_what_is_kept_and_can_be_taken_back(config: Path) -> N
         before = await exporter.app.history.read(lambda connection: values_before(connection, 2))
         for name, values in before.items():
             await exporter.app.change(name, values, "ops")
-        assert exporter.app.kept.values == {"media": {"timeout": 700, "enabled": False}}
+        assert exporter.app.changed.kept.values == {"media": {"timeout": 700, "enabled": False}}
 
 
 async def test_two_writers_cannot_overwrite_each_other_unseen(config: Path) -> None:
     async with running(config) as exporter:
-        version = exporter.app.kept.version
+        version = exporter.app.changed.kept.version
         await exporter.app.change(ALL, {"timeout": 700}, "one", version)
         with pytest.raises(ChangedMeanwhileError):
             await exporter.app.change(ALL, {"timeout": 900}, "two", version)
-        assert exporter.app.kept.values == {ALL: {"timeout": 700}}
+        assert exporter.app.changed.kept.values == {ALL: {"timeout": 700}}
 
 
 async def test_a_change_that_cannot_be_kept_is_not_made(config: Path) -> None:

@@ -2,17 +2,31 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+CARRIED_OVER = "r2-exporter"
+"""Who drops, from a file put in the place of another, what is not in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Who changed a setting last, and when (Unix seconds)."""
+
+    at: float
+    who: str
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What is changed now, by target and setting; `version` is the number of the last change."""
 
-    values: Mapping[str, Mapping[str, Any]]
-    version: int
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    version: int = 0
+    marks: Mapping[tuple[str, str], Mark] = field(default_factory=dict)
+    """By target and setting."""
 
 
 class ChangedMeanwhileError(Exception):
@@ -22,12 +36,14 @@ class ChangedMeanwhileError(Exception):
 def kept_overrides(connection: sqlite3.Connection) -> Kept:
     """The settings that do not come from exporter.yaml."""
     rows = connection.execute(
-        "SELECT target, setting, value FROM health_check_config WHERE value IS NOT NULL"
+        "SELECT target, setting, value, updated_at, updated_by FROM health_check_config "
+        "WHERE value IS NOT NULL"
     ).fetchall()
     values: dict[str, dict[str, Any]] = {}
-    for target, setting, value in rows:
+    for target, setting, value, _, _ in rows:
         values.setdefault(target, {})[setting] = json.loads(value)
-    return Kept(values, _version(connection))
+    marks = {(target, setting): Mark(at, who) for target, setting, _, at, who in rows}
+    return Kept(values, _version(connection), marks)
 
 
 def keep_changes(
@@ -67,8 +83,19 @@ def keep_changes(
     return kept_overrides(connection)
 
 
+def keep_again(connection: sqlite3.Connection, kept: Kept) -> Kept:
+    """Lets a file that was begun anew, or is another one, hold what is in force, and say who changed it."""
+    found = kept_overrides(connection)
+    for target, setting in found.marks.keys() - kept.marks.keys():
+        keep_changes(connection, {target: {setting: None}}, who=CARRIED_OVER, at=time.time())
+    for (target, setting), mark in kept.marks.items():
+        value = kept.values[target][setting]
+        keep_changes(connection, {target: {setting: value}}, who=mark.who, at=mark.at)
+    return kept_overrides(connection)
+
+
 def changes_page(connection: sqlite3.Connection, limit: int, offset: int) -> tuple[int, Sequence[Any]]:
-    """How many changes there are, and some of them, newest first."""
+    """How many changed settings there are, and some of them, newest first."""
     (total,) = connection.execute("SELECT count(*) FROM health_check_config_changes").fetchone()
     rows = connection.execute(
         "SELECT * FROM health_check_config_changes ORDER BY id DESC LIMIT ? OFFSET ?", (limit, offset)

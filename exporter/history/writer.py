@@ -47,6 +47,8 @@ class HistoryState:
     queued: int = 0
     size: int = 0
     write_seconds: float = 0.0
+    opened: int = 0
+    """How often a file was opened: it may be another one, or a new one, each time."""
 
 
 class Writer:
@@ -159,6 +161,7 @@ class Writer:
         if self._connection is None:
             self._connection = open_for_writing(self.path)
             self._opened = _identities(self.path)
+            self._state = replace(self._state, opened=self._state.opened + 1)
             self._sums.forget()
         if self._suspected:
             check(self._connection)

@@ -2,10 +2,10 @@
 
 from aiohttp import web
 
-from exporter.app import StoppingError
 from exporter.config import TargetSettings
 from exporter.exposition import negotiate
 from exporter.logs import MASK, is_secret_key, mask
+from exporter.on_demand import StoppingError
 from exporter.outcome import Operation, Outcome
 from exporter.storage import Reply
 from exporter.target import Run

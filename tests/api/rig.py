@@ -1,6 +1,7 @@
 """A client of the JSON API that checks each answer against the OpenAPI document."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -35,19 +36,56 @@ class Api:
         """The answer to a POST without a body."""
         return await self._ask("POST", path, status)
 
+    async def put(
+        self, path: str, body: object, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """The answer to a PUT."""
+        return await self._ask("PUT", path, status, body, headers)
+
     async def refused(self, path: str, status: int = 400) -> dict[str, str]:
         """What is wrong with a GET, by field."""
         return wrong_fields(await self.get(path, status))
 
-    async def _ask(self, method: str, path: str, status: int, body: object = None) -> Any:
+    async def etag(self, path: str) -> str:
+        """The ETag of what a GET answers."""
+        async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
+            return answer.headers["ETag"]
+
+    async def status(self, method: str, path: str, headers: Mapping[str, str]) -> int:
+        """What is answered, its body aside."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, self.url + path, headers=headers) as answer,
+        ):
+            return answer.status
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        status: int,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         url = URL(self.url + path, encoded=True)
-        async with aiohttp.ClientSession() as session, session.request(method, url, json=body) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, url, json=body, headers=headers) as answer,
+        ):
             text = await answer.text()
             assert answer.status == status, text
             assert answer.content_type == "application/json"
         found = json.loads(text, parse_constant=_refuse)
-        fits(found, method, path.partition("?")[0], status)
+        fits(found, method, declared_path(path), status)
         return found
+
+
+def declared_path(path: str) -> str:
+    """The document's path that this one is an instance of."""
+    plain = path.partition("?")[0]
+    return next(
+        (each for each in DOCUMENT["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", each), plain)), plain
+    )
 
 
 def wrong_fields(answer: Mapping[str, Any]) -> dict[str, str]:

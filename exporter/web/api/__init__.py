@@ -1,6 +1,6 @@
 """The JSON API. An endpoint that is listed here is served, and stands in the OpenAPI document."""
 
-from exporter.web.api import alerts, breaker, checking, health, history, metrics, steering
+from exporter.web.api import alerts, breaker, checking, config, health, history, metrics, steering
 from exporter.web.api.openapi import document_route
 
 endpoints = (
@@ -13,6 +13,10 @@ endpoints = (
     steering.start,
     steering.stop,
     alerts.alerts,
+    config.config,
+    config.change_config,
+    config.config_changes,
+    config.revert_config,
 )
 
 routes = (*(endpoint.route for endpoint in endpoints), document_route(endpoints))

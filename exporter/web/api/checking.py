@@ -7,7 +7,8 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import AfterValidator, Field
 
-from exporter.app import App, StoppingError
+from exporter.app import App
+from exporter.on_demand import StoppingError
 from exporter.outcome import Operation, Outcome, SkipReason
 from exporter.target import Run
 from exporter.web.api.declare import answered, posting, unknown_target
@@ -24,20 +25,20 @@ def _once(operations: list[Operation]) -> list[Operation]:
     return operations
 
 
+Operations = Annotated[
+    list[Operation],
+    Field(min_length=1, max_length=len(Operation), json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_once),
+]
+
+
 class CheckRequest(Body):
     """What to check."""
 
     target: TargetName | None = None
     """The target's name, which goes before the query's; without either, all targets."""
 
-    operations: (
-        Annotated[
-            list[Operation],
-            Field(min_length=1, max_length=len(Operation), json_schema_extra={"uniqueItems": True}),
-            AfterValidator(_once),
-        ]
-        | None
-    ) = None
+    operations: Operations | None = None
     """The S3 operations, in any order; without them, those of the target's turns."""
 
 

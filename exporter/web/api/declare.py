@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from aiohttp import web
+from multidict import MultiDict
 from pydantic import BaseModel
 
 from exporter.history import HistoryUnavailableError
@@ -23,7 +24,10 @@ HISTORY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One path and method. `refusals` are the statuses of its errors beside those that all endpoints have."""
+    """One path and method. `refusals` are the statuses of its errors beside those that all endpoints have.
+
+    A field of `query` that `path` names in braces is taken from there.
+    """
 
     name: str
     method: str
@@ -35,20 +39,28 @@ class Endpoint:
     answer: type[BaseModel]
     refusals: tuple[int, ...]
     handler: Handler
+    tagged: bool = False
+    """Whether GET answers with an ETag, and a write takes one in If-Match (RFC 9110, section 13)."""
 
     @property
     def route(self) -> web.RouteDef:
-        return (web.get if self.method == "GET" else web.post)(self.path, self.handler)
+        declare = {"GET": web.get, "POST": web.post, "PUT": web.put}[self.method]
+        return declare(self.path, self.handler)
 
 
 def getting(
-    path: str, *, query: type[Q], answer: type[BaseModel], refusals: tuple[int, ...] = ()
+    path: str,
+    *,
+    query: type[Q],
+    answer: type[BaseModel],
+    refusals: tuple[int, ...] = (),
+    tagged: bool = False,
 ) -> Callable[[Callable[[web.Request, Q], Awaitable[web.StreamResponse]]], Endpoint]:
     """A GET, and so a HEAD. The handler's docstring becomes its summary and description."""
 
     def declare(handler: Callable[[web.Request, Q], Awaitable[web.StreamResponse]]) -> Endpoint:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await handler(request, parse_query(query, request.query))
+            return await handler(request, _asked(query, request))
 
         return Endpoint(
             **_told(handler),
@@ -59,30 +71,39 @@ def getting(
             answer=answer,
             refusals=refusals,
             handler=_refusing(handle),
+            tagged=tagged,
         )
 
     return declare
 
 
 def posting(
-    path: str, *, query: type[Q], body: type[B], answer: type[BaseModel], refusals: tuple[int, ...] = ()
+    path: str,
+    *,
+    query: type[Q],
+    body: type[B],
+    answer: type[BaseModel],
+    refusals: tuple[int, ...] = (),
+    method: str = "POST",
+    tagged: bool = False,
 ) -> Callable[[Callable[[web.Request, Q, B], Awaitable[web.StreamResponse]]], Endpoint]:
-    """A POST with a JSON body, which may be left out where none of its fields is needed."""
+    """A POST, or a PUT, with a JSON body, which may be left out where none of its fields is needed."""
 
     def declare(handler: Callable[[web.Request, Q, B], Awaitable[web.StreamResponse]]) -> Endpoint:
         async def handle(request: web.Request) -> web.StreamResponse:
-            asked = parse_query(query, request.query)
+            asked = _asked(query, request)
             return await handler(request, asked, parse_body(body, await request.read()))
 
         return Endpoint(
             **_told(handler),
-            method="POST",
+            method=method,
             path=path,
             query=query,
             body=body,
             answer=answer,
             refusals=refusals,
             handler=_refusing(handle),
+            tagged=tagged,
         )
 
     return declare
@@ -110,6 +131,14 @@ async def in_time(reading: Awaitable[T]) -> T:
 
 def unknown_target(name: str) -> web.Response:
     return error(404, "unknown_target", f"No target is named {name!r}; /sd lists the targets.")
+
+
+def _asked(query: type[Q], request: web.Request) -> Q:
+    """What the query string and the path say."""
+    place = request.match_info
+    if twice := sorted(place.keys() & request.query.keys()):
+        raise RefusedError([{"field": name, "message": "stands in the path already"} for name in twice])
+    return parse_query(query, MultiDict([*request.query.items(), *place.items()]))
 
 
 def _refusing(handler: Handler) -> Handler:

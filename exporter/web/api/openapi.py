@@ -17,7 +17,6 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from exporter import __version__
 from exporter.web.api.declare import Endpoint
 from exporter.web.api.models import ErrorAnswer
-from exporter.web.api.parameters import Query
 
 PATH = "/api/openapi.json"
 REFERENCE = "#/components/schemas/{model}"
@@ -29,8 +28,10 @@ WHY = {
     400: "A parameter or the body does not fit; details has the field and what is allowed.",
     401: "A login or token is missing or wrong.",
     403: "The caller may not do that.",
-    404: "There is no such target.",
+    404: "There is no such target, or no such item.",
     408: "The body did not arrive in time.",
+    409: "It is over already.",
+    412: "If-Match has another ETag: somebody else changed it meanwhile.",
     413: "The body is too large.",
     415: "The body is not sent as application/json.",
     429: "Too many requests; Retry-After says when to try again.",
@@ -86,6 +87,8 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     }
 
 
+_TAGS: dict[str, Any] = {"type": "string", "examples": ['"0123456789abcdef"']}
+
 References = dict[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
 
 
@@ -105,7 +108,7 @@ def _operation(endpoint: Endpoint, references: References) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
-        "parameters": _parameters(endpoint.query),
+        "parameters": _parameters(endpoint),
         "responses": _responses(endpoint, references),
     }
     if endpoint.description:
@@ -119,7 +122,12 @@ def _operation(endpoint: Endpoint, references: References) -> dict[str, Any]:
 def _responses(endpoint: Endpoint, references: References) -> dict[str, Any]:
     answer = references[endpoint.answer, "serialization"]
     refused = references[ErrorAnswer, "serialization"]
-    responses = {"200": {"description": "OK", "content": {"application/json": {"schema": answer}}}}
+    responses: dict[str, dict[str, Any]] = {
+        "200": {"description": "OK", "content": {"application/json": {"schema": answer}}}
+    }
+    if endpoint.tagged and endpoint.method == "GET":
+        responses["200"]["headers"] = {"ETag": {"schema": _TAGS, "required": True}}
+        responses["304"] = {"description": "It is as it was.", "headers": responses["200"]["headers"]}
     for status in sorted({*READ_REFUSALS, *endpoint.refusals}):
         why = WHY.get(status, HTTPStatus(status).phrase)
         responses[str(status)] = {
@@ -129,16 +137,33 @@ def _responses(endpoint: Endpoint, references: References) -> dict[str, Any]:
     return responses
 
 
-def _parameters(query: type[Query]) -> list[dict[str, Any]]:
-    schema = query.model_json_schema()
+def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    schema = endpoint.query.model_json_schema()
     required = schema.get("required", [])
-    return [
-        _parameter(name, _inlined(field, schema.get("$defs", {})), name in required)
+    queried = [
+        _parameter(name, _inlined(field, schema.get("$defs", {})), name in required, endpoint.path)
         for name, field in schema.get("properties", {}).items()
     ]
+    return [*queried, *_conditions(endpoint)]
 
 
-def _parameter(name: str, field: dict[str, Any], required: bool) -> dict[str, Any]:
+def _conditions(endpoint: Endpoint) -> list[dict[str, Any]]:
+    if not endpoint.tagged:
+        return []
+    if endpoint.method == "GET":
+        name, description = (
+            "If-None-Match",
+            "ETags of earlier answers: 304 if one of them still holds.",
+        )
+    else:
+        name, description = (
+            "If-Match",
+            "The ETag that the change builds on: 412 if there is another by now.",
+        )
+    return [{"name": name, "in": "header", "description": description, "required": False, "schema": _TAGS}]
+
+
+def _parameter(name: str, field: dict[str, Any], required: bool, path: str) -> dict[str, Any]:
     description = field.pop("description", "")
     choices = [each for each in field.get("anyOf", []) if each.get("type") != "null"]
     if len(choices) == 1:  # a parameter is left out, and never null
@@ -150,7 +175,8 @@ def _parameter(name: str, field: dict[str, Any], required: bool) -> dict[str, An
         for key, value in field.items()
         if key not in ("title", "description") and not (key == "default" and value is None)
     }
-    return {"name": name, "in": "query", "description": description, "required": required, "schema": schema}
+    place = "path" if f"{{{name}}}" in path else "query"
+    return {"name": name, "in": place, "description": description, "required": required, "schema": schema}
 
 
 def _inlined(node: Any, definitions: dict[str, Any]) -> Any:

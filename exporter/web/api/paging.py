@@ -2,10 +2,10 @@
 
 from urllib.parse import urlencode
 
-from exporter.web.api.parameters import FARTHEST, OfPage
+from exporter.web.api.parameters import FARTHEST, Paged
 
 
-def next_page(path: str, asked: OfPage, sent: dict[str, str], total: int) -> str | None:
+def next_page(path: str, asked: Paged, sent: dict[str, str], total: int) -> str | None:
     """With all that was asked for, or None where the page is the last one."""
     after = asked.offset + asked.limit
     if after >= total or after > FARTHEST:

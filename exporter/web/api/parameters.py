@@ -111,7 +111,7 @@ class OfTarget(Query):
     """The target's name; without it, all targets."""
 
 
-class OfPage(OfTarget):
+class Paged(Query):
     """Which page of a list is asked for."""
 
     limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 50
@@ -119,6 +119,10 @@ class OfPage(OfTarget):
 
     offset: Annotated[int, Field(ge=0, le=FARTHEST), WHOLE] = 0
     """How many items come before the page."""
+
+
+class OfPage(Paged, OfTarget):
+    """Which page of a target's list is asked for."""
 
 
 class OfResults(OfPage):
@@ -204,6 +208,8 @@ def _allowed(schema: Mapping[str, Any], path: Sequence[str | int]) -> str:
             return "one of " + ", ".join(values)
         case {"type": "integer"}:
             return f"a whole number{_range(here.get('minimum'), here.get('maximum'))}"
+        case {"type": "number"}:
+            return f"a number above {here['exclusiveMinimum']}, up to {here['maximum']}"
         case {"type": "boolean"}:
             return "true or false"
         case {"type": "string"}:

@@ -1,0 +1,70 @@
+"""The settings in force: exporter.yaml's, and over them what was changed at run time and is kept."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+
+import structlog
+
+from exporter.config import Settings
+from exporter.history import History, HistoryUnavailableError
+from exporter.history.overrides import Kept, keep_again, keep_changes, kept_overrides, values_before
+from exporter.overrides import Changes, Overrides, SettingError, laid_over, merged, spread
+
+log = structlog.get_logger(__name__)
+
+
+class KeptSettings:
+    """`kept` says what was changed; `file` is the last exporter.yaml that was good."""
+
+    def __init__(self, history: History) -> None:
+        self.file: Settings
+        self.kept = Kept()
+        self._history = history
+        self.recalled = False
+        """Whether it is known what was changed before the exporter began."""
+
+    def over(self, file: Settings) -> Settings:
+        """The settings in force with this exporter.yaml. Raises SettingError."""
+        return laid_over(file, self.kept.values)
+
+    async def change(self, target: str, changes: Changes, who: str, version: int | None) -> None:
+        """Keeps changes for a target, or for ALL. Raises SettingError, ChangedMeanwhileError and
+        HistoryUnavailableError, and then nothing has changed."""
+        await self._keep(spread(self.kept.values, target, changes), who, version)
+
+    async def take_back(self, change: int, who: str, version: int | None) -> None:
+        """Keeps what was before a change, as a change of its own. Raises KeyError besides."""
+        where = await self._history.read(partial(values_before, change=change))
+        if not where:
+            raise KeyError(change)
+        await self._keep(where, who, version)
+
+    async def recall(self, file: Settings) -> None:
+        """Reads what was changed before the exporter ended."""
+        try:
+            kept = await self._history.read(kept_overrides)
+            laid_over(file, kept.values)
+        except (HistoryUnavailableError, SettingError) as error:
+            log.warning("settings changed at run time are not in force", cause=str(error))
+        else:
+            self.kept, self.recalled = kept, True
+
+    async def carry_over(self) -> None:
+        """Lets a file that took the place of another hold what is in force. Raises HistoryUnavailableError."""
+        self.kept = await self._history.change(partial(keep_again, kept=self.kept))
+
+    async def _keep(self, where: Overrides, who: str, version: int | None) -> None:
+        laid_over(self.file, merged(self.kept.values, where))
+        work = partial(keep_changes, where=where, who=who, at=time.time(), version=version)
+        self.kept = await self._history.change(work)
+        _tell(where, who)
+
+
+def _tell(where: Mapping[str, Changes], who: str) -> None:
+    log.info(
+        "settings changed",
+        by=who,
+        targets=[target or "all" for target in where],
+        settings=sorted({setting for changes in where.values() for setting in changes}),
+    )

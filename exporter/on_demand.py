@@ -1,0 +1,62 @@
+"""Probes that somebody asks for: one at a time a target, whoever asks and however many."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from exporter.outcome import Operation
+from exporter.target import Run
+
+Perform = Callable[[str, Sequence[Operation], float | None], Awaitable[Run]]
+
+
+class StoppingError(Exception):
+    """The exporter is on its way out and probes nothing more."""
+
+
+class OnDemand:
+    """Runs `perform(name, operations, limit)`; `limit` is in seconds, and what the wait took is taken off."""
+
+    def __init__(self, perform: Perform) -> None:
+        self._perform = perform
+        self._runs: dict[tuple[str, frozenset[Operation]], asyncio.Task[Run]] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._stopping = False
+
+    async def run(self, name: str, operations: Sequence[Operation], limit: float | None) -> Run:
+        """One run. Who asks for what is under way gets its results, who asks for other operations of
+        the same target waits for a turn. Raises what `perform` does, StoppingError once stopped.
+        """
+        if self._stopping:
+            raise StoppingError
+        key = (name, frozenset(operations))
+        task = self._runs.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._in_turn(name, operations, limit))
+            self._runs[key] = task
+            task.add_done_callback(lambda _: self._done(key))
+        # Not awaited itself: a caller that goes away must not take the probe of the others along.
+        await asyncio.wait({task})
+        if task.cancelled():
+            raise StoppingError
+        return task.result()
+
+    async def stop(self) -> None:
+        """Cancels what is under way."""
+        self._stopping = True
+        running = list(self._runs.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _in_turn(self, name: str, operations: Sequence[Operation], limit: float | None) -> Run:
+        asked = time.monotonic()
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            left = None if limit is None else limit - (time.monotonic() - asked)
+            return await self._perform(name, operations, left)
+
+    def _done(self, key: tuple[str, frozenset[Operation]]) -> None:
+        del self._runs[key]
+        name = key[0]
+        if all(name != running for running, _ in self._runs):
+            del self._turns[name]
