@@ -17,7 +17,7 @@ from exporter.history.overrides import Kept
 from exporter.history.queries import last_breaker_events
 from exporter.journal import tell_sweep
 from exporter.kept_settings import KeptSettings
-from exporter.logs import register_secrets
+from exporter.masking import register_secrets
 from exporter.metrics import Metrics
 from exporter.on_demand import OnDemand, StoppingError
 from exporter.outcome import BillingClass, Operation, Outcome, SkipReason

@@ -5,10 +5,11 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from exporter.config import TargetSettings
 from exporter.keys import ProbeKey, leftovers, new_key
+from exporter.masking import mask
 from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase
 from exporter.storage import Reply, Storage
 from exporter.verify import Written, judge
@@ -175,13 +176,18 @@ class Probe:
             duration=reply.duration,
             phases=reply.phases,
             status=reply.status,
-            request_id=reply.request_id,
-            failure=failure,
+            request_id=mask(reply.request_id),
+            failure=failure and _masked(failure),
             billed=BILLING[operation] if is_billed(reply) else None,
             reconnected=reply.reconnected,
             certificate_expiry=reply.answer.certificate_expiry if reply.answer else None,
             clock_skew=reply.answer.clock_skew if reply.answer else None,
         )
+
+
+def _masked(failure: Failure) -> Failure:
+    """What a storage says may repeat what was sent to it, and goes to the log, the API and the history."""
+    return replace(failure, message=mask(failure.message), s3_code=mask(failure.s3_code))
 
 
 def may_be_stored(put: Reply) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from exporter import logs
 from exporter.config.values import Secret
+from exporter.masking import mask, register_secrets
 
 TS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -23,7 +24,7 @@ def restored_logging() -> Iterator[None]:
     root.handlers, root.level = before[0], before[1]
     logging.captureWarnings(capture=False)
     structlog.reset_defaults()
-    logs.register_secrets([])
+    register_secrets([])
 
 
 def configured(fmt: str = "logfmt", level: str = "debug") -> io.StringIO:
@@ -91,7 +92,7 @@ def test_unknown_level_is_a_key_error() -> None:
 @pytest.mark.parametrize("fmt", ["logfmt", "json"])
 def test_secrets_never_reach_a_line(fmt: str) -> None:
     secret = 'aB/3"\\x+é y='
-    logs.register_secrets([secret, Secret("t0ken-of-the-api")])
+    register_secrets([secret, Secret("t0ken-of-the-api")])
     stream = configured(fmt)
     log = structlog.get_logger("a")
 
@@ -116,9 +117,9 @@ def test_secrets_never_reach_a_line(fmt: str) -> None:
 
 
 def test_registering_again_forgets_the_retired() -> None:
-    logs.register_secrets(["old-secret"])
-    logs.register_secrets(["new-secret"])
-    assert logs.mask("old-secret new-secret") == "old-secret ***"
+    register_secrets(["old-secret"])
+    register_secrets(["new-secret"])
+    assert mask("old-secret new-secret") == "old-secret ***"
 
 
 def test_paths_and_empty_values_are_no_secrets() -> None:
@@ -145,12 +146,12 @@ def test_one_event_is_one_line_that_reads_back(message: str, value: str) -> None
         assert line.splitlines() == [line]
         assert line.isprintable()
         if fmt == "json":
-            assert json.loads(line)["value"] == logs.mask(value)
+            assert json.loads(line)["value"] == mask(value)
 
 
 @given(st.text(st.characters(exclude_characters="<*>"), min_size=4))
 def test_a_registered_secret_is_masked_in_any_text(secret: str) -> None:
-    logs.register_secrets([secret])
+    register_secrets([secret])
     stream = configured("json")
     structlog.get_logger("a").info("found", value=f"<{secret}>")
     assert json.loads(stream.getvalue())["value"] == "<***>"

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from exporter.config import TargetSettings
 from exporter.exposition import negotiate
-from exporter.logs import MASK, is_secret_key, mask
+from exporter.masking import MASK, is_secret_key, mask
 from exporter.on_demand import StoppingError
 from exporter.outcome import Operation, Outcome
 from exporter.storage import Reply
