@@ -93,8 +93,11 @@ class Family(Generic[S]):
         block.rendered.clear()
         return block.series.setdefault(key, self._new(labels, block.rendered.clear))
 
-    def remove(self, owner: str, /, **labels: str) -> None:
-        """Drop the owner's series with these label values; a family without such a label keeps its own."""
+    def remove(self, owner: str | None, /, **labels: str) -> None:
+        """Drop the owner's series with these label values; a family without such a label keeps its own.
+
+        The owner of a family without targets is None.
+        """
         block = self._blocks.get(owner)
         if block is None or not labels.keys() <= set(self._names):
             return

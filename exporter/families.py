@@ -11,6 +11,7 @@ class Families:
         self._targets(registry)
         self._probes(registry)
         self._breakers(registry)
+        self._alerts(registry)
         self._history(registry)
         self._exporter(registry)
 
@@ -88,6 +89,11 @@ class Families:
             "Whether the last operation succeeded (1) or failed (0).",
             ("target", "operation"),
         )
+        self.failure_info = registry.gauge(
+            "r2_probe_failure_info",
+            "Why an operation fails, while it does; always 1. The request is the first that failed so.",
+            ("target", "operation", "reason", "s3_code", "request_id"),
+        )
         self.last_run = registry.gauge(
             "r2_probe_last_run_timestamp_seconds",
             "When the last operation started, in Unix time.",
@@ -119,6 +125,34 @@ class Families:
             "r2_circuit_breaker_response_time_ewma_seconds",
             "Exponential moving average of the duration of operations; NaN without any of late.",
             ("target",),
+        )
+
+    def _alerts(self, registry: Registry) -> None:
+        self.alert_active = registry.gauge(
+            "r2_alert_active",
+            "Whether the exporter's own alert of this type is active (1) or not (0).",
+            ("target", "type", "severity"),
+        )
+        self.notifications_sent = registry.counter(
+            "r2_exporter_notifications_sent_total",
+            "Alerts sent to a member of Alertmanager, each as often as it was sent.",
+            ("alertmanager",),
+        )
+        self.notification_errors = registry.counter(
+            "r2_exporter_notifications_errors_total",
+            "Alerts that a member of Alertmanager did not take, by reason; they are sent again.",
+            ("alertmanager", "reason"),
+        )
+        self.notifications_dropped = registry.counter(
+            "r2_exporter_notifications_dropped_total",
+            "Alerts that a member of Alertmanager refused and that are not sent again.",
+            ("alertmanager",),
+        )
+        self.notification_latency = registry.histogram(
+            "r2_exporter_notifications_latency_seconds",
+            "Time that sending alerts to a member of Alertmanager took.",
+            ("alertmanager",),
+            buckets=DURATION_BUCKETS,
         )
 
     def _history(self, registry: Registry) -> None:

@@ -16,8 +16,8 @@ from exporter.series import Exemplar
 WINDOW = 60.0
 """Seconds that the largest loop lag and lateness look back."""
 
-REQUEST_ID_LIMIT = 100
-"""Characters of a request id kept for an exemplar; R2 sends 20 to 32, S3 up to 76."""
+TEXT_LIMIT = 100
+"""Characters kept of a request id and of an error code; R2's ids have 20 to 32, S3's up to 76."""
 
 _RESULTS = ("success", "failure")
 _STATES = (State.CLOSED, State.OPEN, State.HALF_OPEN)
@@ -41,6 +41,7 @@ class Metrics:
         self.registry = Registry("target", _runtime_collectors())
         self._families = Families(self.registry)
         self._operations: dict[str, set[Operation]] = {}
+        self._failing: dict[tuple[str, Operation], tuple[str, str]] = {}
         self._largest_lag = WindowMax(WINDOW)
         self._largest_lateness = WindowMax(WINDOW)
         self._history = HistoryState()
@@ -78,6 +79,7 @@ class Metrics:
             families.breaker_transitions.labels(name, from_state, to_state)
         for gone in begun.difference(operations):
             self.registry.remove(name, operation=gone)
+            self._failing.pop((name, gone), None)
             begun.remove(gone)
         for operation in operations:
             self._begin_operation(name, operation)
@@ -91,7 +93,8 @@ class Metrics:
 
     def remove_target(self, name: str) -> None:
         """Drop every series of a target; one that is not there is no error."""
-        self._operations.pop(name, None)
+        for operation in self._operations.pop(name, ()):
+            self._failing.pop((name, operation), None)
         self.registry.remove(name)
 
     def record(self, outcome: Outcome) -> None:
@@ -110,6 +113,7 @@ class Metrics:
         if outcome.reconnected:
             families.reconnects.labels(*series).inc()
         families.success.labels(*series).set(outcome.success)
+        self._tell_failure(outcome, exemplar)
         families.last_run.labels(*series).set(outcome.started_at)
         if outcome.billed is not None:
             self.billed(outcome.target, outcome.billed)
@@ -117,6 +121,49 @@ class Metrics:
             families.certificate_expiry.labels(outcome.target).set(outcome.certificate_expiry)
         if outcome.clock_skew is not None:
             families.clock_skew.labels(outcome.target).set(outcome.clock_skew)
+
+    def _tell_failure(self, outcome: Outcome, exemplar: Exemplar | None) -> None:
+        """One series an operation that fails, and not another at each failure: Prometheus keeps them all."""
+        key, failure, family = (
+            (outcome.target, outcome.operation),
+            outcome.failure,
+            self._families.failure_info,
+        )
+        why = (failure.reason.value, _printable(failure.s3_code)) if failure else None
+        if self._failing.get(key) == why:
+            return
+        if self._failing.pop(key, None):
+            family.remove(outcome.target, operation=outcome.operation)
+        if why is not None:
+            self._failing[key] = why
+            family.labels(*key, *why, exemplar.labels["request_id"] if exemplar else "").set(1)
+
+    def alert(self, target: str, alert_type: str, severity: str, active: bool) -> None:
+        """Say whether an alert is active."""
+        if target in self._operations:
+            self._families.alert_active.labels(target, alert_type, severity).set(active)
+
+    def set_alertmanagers(self, urls: Sequence[str], gone: Sequence[str] = ()) -> None:
+        """Begin the counters of these members at 0, and drop those of `gone`."""
+        families = self._families
+        for url in gone:
+            families.notifications_sent.remove(None, alertmanager=url)
+            families.notification_errors.remove(None, alertmanager=url)
+            families.notifications_dropped.remove(None, alertmanager=url)
+            families.notification_latency.remove(None, alertmanager=url)
+        for url in urls:
+            families.notifications_sent.labels(url)
+            families.notifications_dropped.labels(url)
+
+    def notified(self, member: str, alerts: int, seconds: float, reason: Reason | None, dropped: int) -> None:
+        """Count a request with so many alerts to a member of Alertmanager, by its URL."""
+        families = self._families
+        families.notification_latency.labels(member).observe(seconds)
+        families.notifications_dropped.labels(member).inc(dropped)
+        if reason is None:
+            families.notifications_sent.labels(member).inc(alerts)
+        else:
+            families.notification_errors.labels(member, reason).inc(alerts)
 
     def skip(self, target: str, operation: Operation, reason: SkipReason, count: int = 1) -> None:
         """Count operations that were due but not sent."""
@@ -236,9 +283,13 @@ class WindowMax:
         return self._candidates[0][1] if self._candidates else 0.0
 
 
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub("", text)[:TEXT_LIMIT]
+
+
 def _exemplar(outcome: Outcome) -> Exemplar | None:
     # A request id comes from the network: it may be of any length and hold anything.
-    request_id = _UNPRINTABLE.sub("", outcome.request_id)[:REQUEST_ID_LIMIT]
+    request_id = _printable(outcome.request_id)
     return Exemplar({"request_id": request_id}, round(outcome.started_at, 3)) if request_id else None
 
 

@@ -48,6 +48,10 @@ def thresholds(target: TargetSettings) -> dict[str, float]:
         "failure_threshold": target.breaker.failure_threshold,
         "recovery_timeout_seconds": target.breaker.recovery_timeout,
         "check_interval_seconds": target.probe.interval,
+        "alert_on_failure": float(target.alerts.on_failure),
+        "alert_on_recovery": float(target.alerts.on_recovery),
+        "slo_objective": target.alerts.slo_objective,
+        "monthly_budget_dollars": target.alerts.monthly_budget,
     }
 
 

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.breaker import Breaker, Policy, State
 from exporter.buckets import DURATION_BUCKETS
 from exporter.history import HistoryState
-from exporter.metrics import REQUEST_ID_LIMIT, Metrics, WindowMax
+from exporter.metrics import TEXT_LIMIT, Metrics, WindowMax
 from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase, Reason, SkipReason
 from exporter.series import Format
 
@@ -83,8 +83,8 @@ def fill(metrics: Metrics, target: str) -> None:
             certificate_expiry=1_800_000_000.0,
             clock_skew=-1.5,
         )
-        metrics.record(full)
         metrics.record(replace(full, failure=None))
+        metrics.record(full)
         metrics.skip(target, operation, SkipReason.OVERRUN)
     metrics.target_up(target, up=True)
     metrics.breaker(target, called(Breaker(Policy(), 0.0)).status(0.0))
@@ -92,6 +92,7 @@ def fill(metrics: Metrics, target: str) -> None:
     metrics.transition(target, State.CLOSED, State.OPEN)
     metrics.cleanup(target, success=False)
     metrics.leftovers_deleted(target, 2)
+    metrics.alert(target, "slow_response", "warning", active=True)
 
 
 def called(breaker: Breaker) -> Breaker:
@@ -142,6 +143,8 @@ FAMILIES = {
     "r2_probes_skipped": "counter",
     "r2_probe_reconnects": "counter",
     "r2_probe_success": "gauge",
+    "r2_probe_failure_info": "gauge",
+    "r2_alert_active": "gauge",
     "r2_probe_last_run_timestamp_seconds": "gauge",
     "r2_exporter_build_info": "gauge",
     "r2_exporter_event_loop_lag_seconds": "gauge",
@@ -174,6 +177,49 @@ def test_the_full_page_holds_every_family(fmt: Format, parse: Callable[[str], It
     types = {family.name: family.type for family in parse(page(full_page(), fmt))}
     assert {name: kind for name, kind in types.items() if name.startswith("r2_")} == FAMILIES
     assert {"process_cpu_seconds", "python_info", "python_gc_collections"} <= types.keys()
+
+
+def failures(metrics: Metrics) -> list[tuple[str, str, str, str]]:
+    """What r2_probe_failure_info says: operation, reason, S3 code and request id."""
+    found = [dict(labels) for name, labels in samples(metrics) if name == "r2_probe_failure_info"]
+    return [(each["operation"], each["reason"], each["s3_code"], each["request_id"]) for each in found]
+
+
+def test_a_failing_operation_says_why_with_the_first_request_that_failed_so(metrics: Metrics) -> None:
+    slow_down = Failure(Reason.THROTTLED, "told to slow down", "SlowDown")
+    for request_id in ("first", "second"):
+        metrics.record(replace(FAILED, failure=slow_down, request_id=request_id))
+    metrics.record(replace(FAILED, operation=Operation.PUT))
+    assert sorted(failures(metrics)) == [
+        ("get", "throttled", "SlowDown", "first"),
+        ("put", "timeout", "", ""),
+    ]
+    metrics.record(replace(FAILED, request_id="third"))
+    assert ("get", "timeout", "", "third") in failures(metrics)
+    metrics.record(GOOD)
+    assert failures(metrics) == [("put", "timeout", "", "")]
+    metrics.record(replace(FAILED, request_id="fourth"))
+    metrics.set_target("media", (Operation.GET,), **PLACE)
+    assert failures(metrics) == [("get", "timeout", "", "fourth")]
+    metrics.remove_target("media")
+    metrics.set_target("media", OPERATIONS, **PLACE)
+    metrics.record(replace(FAILED, request_id="fifth"))
+    assert failures(metrics) == [("get", "timeout", "", "fifth")]
+
+
+def test_what_a_storage_calls_its_error_cannot_break_the_page(metrics: Metrics) -> None:
+    code = 'a"b\n\\{é' + "x" * 1000
+    metrics.record(replace(FAILED, failure=Failure(Reason.SERVER, "", code)))
+    assert failures(metrics) == [("get", "server", ('a"b\\{' + "x" * 1000)[:TEXT_LIMIT], "")]
+
+
+def test_an_alert_is_1_while_it_is_active(metrics: Metrics) -> None:
+    labels = {"target": "media", "type": "slow_response", "severity": "warning"}
+    for active in (True, False):
+        metrics.alert("media", "slow_response", "warning", active)
+        assert value(metrics, "r2_alert_active", **labels) == active
+    metrics.alert("gone", "slow_response", "warning", active=True)
+    assert not of_target(metrics, "gone")
 
 
 def test_a_new_target_has_its_counters_at_zero_and_no_results(metrics: Metrics) -> None:
@@ -421,7 +467,7 @@ def test_a_request_id_from_the_network_is_bounded_and_printable(request_id: str)
     metrics = Metrics()
     metrics.set_target("media", OPERATIONS, **PLACE)
     metrics.record(replace(GOOD, request_id=request_id))
-    kept = "".join(c for c in request_id if "!" <= c <= "~")[:REQUEST_ID_LIMIT]
+    kept = "".join(c for c in request_id if "!" <= c <= "~")[:TEXT_LIMIT]
     escaped = kept.replace("\\", r"\\").replace('"', r"\"")
     text = page(metrics, Format.OPENMETRICS)
     assert text.count("request_id=") == bool(kept)
