@@ -90,7 +90,12 @@ def test_defaults() -> None:
         half_open_max_calls=1,
     )
     assert AlertSettings() == AlertSettings(
-        error_rate_threshold=0.2, slow_response_threshold=2, on_failure=True, on_recovery=True
+        error_rate_threshold=0.2,
+        slow_response_threshold=2,
+        on_failure=True,
+        on_recovery=True,
+        slo_objective=0.999,
+        monthly_budget=10,
     )
 
 

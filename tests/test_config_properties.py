@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.config import (
     AlertmanagerSettings,
+    BasicAuth,
     ConfigError,
     ProbeSettings,
     Secret,
@@ -85,7 +86,27 @@ alerts = some(
         "slow_response_threshold": durations(0.001, 3600),
         "on_failure": st.booleans(),
         "on_recovery": st.booleans(),
+        "slo_objective": st.floats(0.5, 0.99999),
+        "monthly_budget": st.floats(0, 1_000_000, exclude_min=True),
     }
+)
+members = st.builds(
+    lambda *parts: {key: value for part in parts for key, value in part.items()},
+    some(
+        {
+            "urls": st.lists(st.sampled_from(["http://am:9093", "https://am/x"])),
+            "timeout": durations(0.1, 60),
+            "labels": st.dictionaries(st.sampled_from(["cluster", "on", "job"]), text | st.just("")),
+            "ca_file": st.just("ca.pem"),
+        }
+    ),
+    st.sampled_from(
+        [
+            {},
+            {"basic_auth": {"username": "on", "password_file": "key"}},
+            {"bearer_token_file": "token"},
+        ]
+    ),
 )
 places = st.fixed_dictionaries(
     {"account_id": st.text("0123456789abcdefABCDEF", min_size=16, max_size=32)},
@@ -134,7 +155,7 @@ files = st.builds(
             "probe": probes,
             "breaker": breakers,
             "alerts": alerts,
-            "alertmanager": some({"urls": st.lists(st.sampled_from(["http://am:9093", "https://am/x"]))}),
+            "alertmanager": members,
             "history": some({"retention": durations(3600, 10 * 365 * 86_400)}),
             "api": some(
                 {
@@ -175,7 +196,7 @@ def test_a_dump_hides_secrets_that_were_written_down(folder: Path) -> None:
     assert load(folder, dumped, {}).targets[0].secret_access_key == Secret("***")
 
 
-models = (ConfigFile, ApiFile, ApiTokenFile, TargetFile, ProbeSettings, AlertmanagerSettings)
+models = (ConfigFile, ApiFile, ApiTokenFile, TargetFile, ProbeSettings, AlertmanagerSettings, BasicAuth)
 known = st.sampled_from(["<<", *sorted({key for model in models for key in model.model_fields})])
 odd = st.none() | st.sampled_from(
     ["${S}", "a${S}", "30s", "1KiB", "get", "http://a", "id", "ca.pem", ".", "1", "x" * 300]
@@ -213,4 +234,4 @@ def outcome(folder: Path, text: str, env: Mapping[str, str]) -> str:
     except ConfigError as error:
         return f"{error} {error!r}"
     secrets = [(t.access_key_id, t.secret_access_key, t.session_token) for t in settings.targets]
-    return f"{secrets} {settings.api.token!r} {settings.api.tokens!r}"
+    return f"{secrets} {settings.api.token!r} {settings.api.tokens!r} {settings.alertmanager.secrets}"

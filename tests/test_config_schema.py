@@ -74,6 +74,8 @@ TARGET = {"name": "a", "bucket": "aaa", "endpoint": "http://a"}
         {"targets": [TARGET], "probe": {"interval": "${EVERY}", "operations": ["get", "${ALSO}"]}},
         {"targets": [TARGET], "probe": {"interval": "1h30m", "object_size": "1MB"}},
         {"targets": [{**TARGET, "labels": {"team": "web"}}]},
+        {"targets": [TARGET], "alertmanager": {"basic_auth": {"username": "a", "password": "${P}"}}},
+        {"targets": [TARGET], "alertmanager": {"cert_file": "a", "key_file": "b", "basic_auth": None}},
         {"targets": [{"name": "a", "bucket": "aaa", "account_id": "${ACCOUNT}", "jurisdiction": "eu"}]},
     ],
 )
@@ -96,6 +98,10 @@ def test_what_it_accepts(schema: Draft202012Validator, written: dict[str, Any]) 
         {"targets": [TARGET], "probe": {"object_size": "1K"}},
         {"targets": [TARGET], "probe": {"key_prefix": "../"}},
         {"targets": [TARGET], "alerts": {"error_rate_threshold": 2}},
+        {"targets": [TARGET], "alerts": {"slo_objective": 1}},
+        {"targets": [TARGET], "alertmanager": {"cert_file": "a"}},
+        {"targets": [TARGET], "alertmanager": {"basic_auth": {"username": "a"}}},
+        {"targets": [TARGET], "alertmanager": {"labels": {"alertname": "a"}}},
     ],
 )
 def test_what_it_refuses(schema: Draft202012Validator, written: dict[str, Any]) -> None:

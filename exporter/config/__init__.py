@@ -1,9 +1,9 @@
 """The configuration: a YAML file, checked as a whole, as settings that never change."""
 
+from exporter.config.alertmanager import AlertmanagerSettings, BasicAuth
 from exporter.config.dump import dump
 from exporter.config.load import load_settings
 from exporter.config.model import (
-    AlertmanagerSettings,
     AlertSettings,
     BreakerSettings,
     ExporterSettings,
@@ -19,6 +19,7 @@ __all__ = [
     "AlertmanagerSettings",
     "ApiSettings",
     "ApiToken",
+    "BasicAuth",
     "BreakerSettings",
     "ConfigError",
     "ExporterSettings",

@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from exporter.config.alertmanager import AlertmanagerSettings
 from exporter.config.contradiction import SECRETS
 from exporter.config.settings import Settings, TargetSettings
 
@@ -18,11 +19,24 @@ def dump(settings: Settings) -> str:
     the probe, breaker and alerts sections above it.
     """
     sections = settings.model_dump(
-        mode="json", exclude={"targets": True, "api": {"token": True, "tokens": {"__all__": {"token"}}}}
+        mode="json",
+        exclude={
+            "targets": True,
+            "api": {"token": True, "tokens": {"__all__": {"token"}}},
+            "alertmanager": _from_files(settings.alertmanager),
+        },
     )
     targets = [_target(target, settings) for target in settings.targets]
     written = _escaped({**sections, "targets": targets})
     return yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _from_files(alertmanager: AlertmanagerSettings) -> dict[str, Any]:
+    login = alertmanager.basic_auth
+    return {
+        "bearer_token": alertmanager.bearer_token_file is not None,
+        "basic_auth": {"password": login is not None and login.password_file is not None},
+    }
 
 
 def _target(target: TargetSettings, settings: Settings) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from exporter.config import alertmanager
+from exporter.config.alertmanager import AlertmanagerSettings
 from exporter.config.contradiction import SECRETS, contradictions, written_targets
 from exporter.config.document import Document, Section, read_text
 from exporter.config.model import ConfigFile, TargetFile
@@ -12,7 +15,7 @@ from exporter.config.problem import ConfigError, Problem
 from exporter.config.problem import Path as Place
 from exporter.config.settings import ApiSettings, ApiToken, Settings, TargetSettings
 from exporter.config.tokens import TOKEN_VARIABLE, check_token, repeated, variable_problems, written_tokens
-from exporter.config.values import Secret, check_credential
+from exporter.config.values import Secret, check_credential, check_password
 
 S = TypeVar("S", bound=Section)
 
@@ -31,7 +34,7 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
     document = Document.parse(str(path), text, env)
     file, problems = document.validate(ConfigFile)
     contents, unreadable = _read_named(document, folder, with_token=not token)
-    found = [*problems, *contradictions(document), *unreadable]
+    found = [*problems, *contradictions(document), *alertmanager.contradictions(document), *unreadable]
     found += [*variable_problems(token), *repeated(document, contents, token)]
     if file is None or found:
         raise ConfigError(str(path), found)
@@ -44,7 +47,7 @@ def _read_named(
     """The text of every file the document names, by the place that names it."""
     contents: dict[Place, str] = {}
     problems: list[Problem] = []
-    for place, name, read in _named(document, with_token):
+    for place, name, read in _named(document, folder, with_token):
         shown = str(folder / name)
         if place in document.hidden or not shown.isprintable():
             shown = "the file"
@@ -57,7 +60,9 @@ def _read_named(
     return contents, problems
 
 
-def _named(document: Document, with_token: bool) -> Iterator[tuple[Place, str, Callable[[Path], str]]]:
+def _named(
+    document: Document, folder: Path, with_token: bool
+) -> Iterator[tuple[Place, str, Callable[[Path], str]]]:
     readers = {f"{key}_file": _credential for key in SECRETS} | {"ca_file": _certificates}
     for place, target in written_targets(document):
         for key, reader in readers.items():
@@ -68,11 +73,37 @@ def _named(document: Document, with_token: bool) -> Iterator[tuple[Place, str, C
         name, single = token.get("token_file"), place == ("api",)
         if isinstance(name, str) and name and (with_token or not single):
             yield (*place, "token_file"), name, _credential if single else _token
+    yield from _named_for_alertmanager(document, folder)
+
+
+def _named_for_alertmanager(
+    document: Document, folder: Path
+) -> Iterator[tuple[Place, str, Callable[[Path], str]]]:
+    files = dict(alertmanager.written_files(document))
+    certificate = folder / files.get(("alertmanager", "cert_file"), "")
+    readers: dict[str, Callable[[Path], str]] = {
+        "password_file": _password,
+        "bearer_token_file": _credential,
+        "ca_file": _certificates,
+        "cert_file": _certificates,
+        "key_file": partial(_private_key, certificate=certificate),
+    }
+    for place, name in files.items():
+        if reader := readers.get(str(place[-1])):
+            yield place, name, reader
 
 
 def _credential(path: Path) -> str:
+    return check_credential(_only_line(path))
+
+
+def _password(path: Path) -> str:
+    return check_password(_only_line(path))
+
+
+def _only_line(path: Path) -> str:
     text = read_text(path, "create it with the secret as its only line")
-    return check_credential(text.removesuffix("\n").removesuffix("\r"))
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _token(path: Path) -> str:
@@ -88,6 +119,21 @@ def _certificates(path: Path) -> str:
     return text
 
 
+def _private_key(path: Path, certificate: Path) -> str:
+    text = read_text(path, "it should hold the private key in PEM form")
+
+    def refuse_passphrase() -> str:  # OpenSSL would ask for it on the terminal
+        raise ValueError("is encrypted; store it without a passphrase")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, path, refuse_passphrase)
+    except ssl.SSLError:
+        raise ValueError("holds no private key in PEM form of the certificate in cert_file") from None
+    except OSError:  # of the certificate, whose own key says so
+        pass
+    return text
+
+
 def _resolve(file: ConfigFile, contents: Mapping[Place, str], folder: Path, token: str) -> Settings:
     token = token or contents.get(("api", "token_file"), "")
     return Settings(
@@ -95,7 +141,7 @@ def _resolve(file: ConfigFile, contents: Mapping[Place, str], folder: Path, toke
         probe=file.probe,
         breaker=file.breaker,
         alerts=file.alerts,
-        alertmanager=file.alertmanager,
+        alertmanager=_resolve_alertmanager(file.alertmanager, contents, folder),
         history=file.history,
         api=ApiSettings(
             token_file=_located(folder, file.api.token_file) or "",
@@ -116,6 +162,23 @@ def _resolve(file: ConfigFile, contents: Mapping[Place, str], folder: Path, toke
             for number, target in enumerate(file.targets)
         ),
     )
+
+
+def _resolve_alertmanager(
+    section: AlertmanagerSettings, contents: Mapping[Place, str], folder: Path
+) -> AlertmanagerSettings:
+    def given(place: Place, written: Secret | None) -> Secret | None:
+        return Secret(contents[place]) if place in contents else written
+
+    login, update = section.basic_auth, {}
+    for key in ("bearer_token_file", "ca_file", "cert_file", "key_file"):
+        update[key] = _located(folder, getattr(section, key))
+    token = given(("alertmanager", "bearer_token_file"), section.bearer_token)
+    if login is not None:
+        password = given(("alertmanager", "basic_auth", "password_file"), login.password)
+        file = _located(folder, login.password_file)
+        login = login.model_copy(update={"password": password, "password_file": file})
+    return section.model_copy(update={**update, "basic_auth": login, "bearer_token": token})
 
 
 def _secrets(contents: Mapping[Place, str], place: Place) -> dict[str, Secret]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from exporter.config.alertmanager import AlertmanagerSettings
 from exporter.config.document import Section
 from exporter.config.values import (
     AtLeastOne,
@@ -187,12 +188,11 @@ class AlertSettings(Section):
     on_recovery: bool = True
     """Alert when a target has recovered."""
 
+    slo_objective: Annotated[float, Field(ge=0.5, le=0.99999, allow_inf_nan=False)] = 0.999
+    """The share of operations that is to succeed over 30 days; the rest is the error budget."""
 
-class AlertmanagerSettings(Section):
-    """Pushing alerts straight to Alertmanager, besides Prometheus' own rules."""
-
-    urls: tuple[Url, ...] = ()
-    """Every member of the Alertmanager cluster, such as http://alertmanager:9093; none: no pushing."""
+    monthly_budget: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 10.0
+    """Dollars that probing the target may cost in 30 days, at R2's prices."""
 
 
 class HistorySettings(Section):

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from exporter.config.alertmanager import AlertmanagerSettings
 from exporter.config.model import (
     AlertSettings,
     BreakerSettings,
@@ -30,7 +31,7 @@ def json_schema() -> Schema:
     """What load_settings takes, as far as one value at a time can show it."""
     schema = ConfigFile.model_json_schema()
     definitions = schema["$defs"]
-    for model in (ProbeSettings, BreakerSettings, AlertSettings, HistorySettings):
+    for model in (ProbeSettings, BreakerSettings, AlertSettings, AlertmanagerSettings, HistorySettings):
         for key, default in model().model_dump(mode="json").items():
             definitions[model.__name__]["properties"][key]["default"] = default
     for section in (schema, *definitions.values()):

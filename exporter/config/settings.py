@@ -1,28 +1,22 @@
 """The resolved configuration that the rest of the program reads. Never changes; a reload makes a new one."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer
 
+from exporter.config.alertmanager import AlertmanagerSettings
 from exporter.config.document import Section
 from exporter.config.model import (
-    AlertmanagerSettings,
     AlertSettings,
     BreakerSettings,
     ExporterSettings,
     HistorySettings,
     ProbeSettings,
 )
-from exporter.config.values import AtLeastOne, Secret
+from exporter.config.values import AtLeastOne, Secret, frozen
 
-
-def _frozen(labels: Mapping[str, str]) -> Mapping[str, str]:
-    return MappingProxyType(dict(labels))
-
-
-Labels = Annotated[Mapping[str, str], AfterValidator(_frozen), PlainSerializer(dict)]
+Labels = Annotated[Mapping[str, str], AfterValidator(frozen), PlainSerializer(dict)]
 
 
 class ApiToken(Section):
@@ -70,7 +64,7 @@ class TargetSettings(Section):
     session_token: Secret | None = None
     session_token_file: str | None = None
     ca_file: str | None = None
-    labels: Labels = Field(default_factory=lambda: MappingProxyType({}))
+    labels: Labels = Field(default_factory=lambda: frozen({}))
     probe: ProbeSettings = Field(default_factory=ProbeSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)

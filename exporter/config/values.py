@@ -3,8 +3,9 @@
 import ipaddress
 import math
 import re
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import pydantic
@@ -120,6 +121,25 @@ def check_credential(text: str) -> str:
     return text
 
 
+def check_password(text: str) -> str:
+    """The text if somebody could have typed it; raises ValueError that never quotes it."""
+    if not text:
+        raise ValueError("is empty")
+    if not text.isprintable():
+        raise ValueError("holds a line break or another character that cannot be printed")
+    return text
+
+
+def frozen(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """A copy that nobody changes."""
+    return MappingProxyType(dict(labels))
+
+
+def _check_typed(secret: Secret) -> Secret:
+    check_password(secret.get_secret_value())
+    return secret
+
+
 def _check_secret(secret: Secret) -> Secret:
     check_credential(secret.get_secret_value())
     return secret
@@ -227,4 +247,5 @@ Size = Annotated[
     WithJsonSchema(_SIZE_SCHEMA),
 ]
 Credential = Annotated[Secret, AfterValidator(_check_secret)]
+Password = Annotated[Secret, AfterValidator(_check_typed)]
 Url = Annotated[str, AfterValidator(parse_url)]

@@ -1,0 +1,100 @@
+"""Pushes alerts to all members, each on its own, and knows what is active for those that join."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Mapping
+
+from exporter.alertmanager import silence
+from exporter.alertmanager.ledger import Pace
+from exporter.alertmanager.member import Attempt, Link, Member
+from exporter.alertmanager.pushed import Key, Pushed
+from exporter.alertmanager.silence import SilenceError
+from exporter.config import AlertmanagerSettings
+from exporter.s3.client import Client, tls_context
+
+
+class Pusher:
+    """Tells every member of each alert that is put, at once and then on and on while it is active.
+
+    `told` hears of each request. Nothing happens before `configure`, nor while no member is configured.
+    """
+
+    def __init__(self, told: Callable[[Attempt], None] = lambda _: None, pace: Pace | None = None) -> None:
+        self._told = told
+        self._pace = pace or Pace()
+        self._active: dict[Key, Pushed] = {}
+        self._members: dict[str, Member] = {}
+
+    def put(self, alert: Pushed) -> None:
+        """Takes an alert that is active, has changed, or has `ends_at`: is resolved. Never blocks."""
+        if alert.resolved:
+            self._active.pop(alert.key, None)
+        else:
+            self._active[alert.key] = alert
+        for member in self._members.values():
+            member.put(alert)
+
+    def pending(self) -> Mapping[str, int]:
+        """How many alerts each member, by its URL, has yet to hear."""
+        return {url: member.pending for url, member in self._members.items()}
+
+    async def silence(self, labels: Mapping[str, str], *, until: float, by: str, comment: str) -> str:
+        """Lets Alertmanager say nothing of what has these labels until then (Unix seconds); the silence's id.
+
+        One member is told, and tells the others. Raises SilenceError.
+        """
+        refused = SilenceError("there is nobody to ask: name Alertmanager in alertmanager.urls", asked=False)
+        body = silence.to_json(labels, start=time.time(), end=until, by=by, comment=comment)
+        for member in list(self._members.values()):
+            try:
+                return await member.silence(body)
+            except SilenceError as error:
+                refused = error
+        raise refused
+
+    async def configure(self, settings: AlertmanagerSettings) -> None:
+        """Begins with these members, or goes on with others. Raises OSError and ssl.SSLError for files
+        that cannot be used, and then nothing has changed."""
+        tls = await asyncio.to_thread(_context, settings) if settings.urls else None
+        gone = [member for url, member in self._members.items() if url not in settings.urls]
+        kept = [member for url, member in self._members.items() if url in settings.urls]
+        await asyncio.gather(*(member.end() for member in (*gone, *kept)))
+        if tls is None:
+            self._members = {}
+            return
+        members = {member.url: member for member in kept}
+        for url in settings.urls:
+            if url not in members:
+                members[url] = Member(url, self._pace, self._told)
+                for alert in self._active.values():
+                    members[url].put(alert)
+        self._members = members
+        for member in members.values():
+            member.use(_link(settings, tls))
+
+    async def stop(self) -> None:
+        """Tries once, briefly, to tell what is new. What is active is not resolved by our end."""
+        members, self._members = self._members, {}
+        await asyncio.gather(*(member.last_words() for member in members.values()))
+
+
+def _context(settings: AlertmanagerSettings) -> ssl.SSLContext:
+    """In a thread: it reads files."""
+    context = tls_context(settings.ca_file)
+    if settings.cert_file is not None:
+        context.load_cert_chain(settings.cert_file, settings.key_file, _no_passphrase)
+    return context
+
+
+def _no_passphrase() -> str:
+    """OpenSSL would ask for it on the terminal."""
+    raise ssl.SSLError("the key is encrypted")
+
+
+def _link(settings: AlertmanagerSettings, tls: ssl.SSLContext) -> Link:
+    headers = {"Content-Type": "application/json"}
+    if settings.authorization is not None:
+        headers["Authorization"] = settings.authorization.get_secret_value()
+    secrets = tuple(secret.get_secret_value() for secret in settings.secrets)
+    return Link(Client(tls=tls), headers, settings.labels, settings.timeout, secrets)

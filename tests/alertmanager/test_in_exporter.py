@@ -1,0 +1,138 @@
+"""A running exporter that pushes its alerts to real Alertmanagers, and silences what is resolved by hand."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.outcome import Operation
+from tests.alertmanager.rig import Alertmanager, alertmanager, answering, member
+from tests.api.rig import Api, wrong_fields
+from tests.faults import FaultServer, fault_server, s3_error, send
+from tests.running import eventually, running, target, write
+
+ALERTS = "/api/health/alerts"
+LABELS = {
+    "alertname": "R2ServiceDegraded",
+    "target": "media",
+    "type": "service_degraded",
+    "severity": "warning",
+}
+
+
+@pytest.fixture
+async def failing() -> AsyncIterator[FaultServer]:
+    async with fault_server() as server:
+        slow_down = s3_error(503, "SlowDown", X_Amz_Request_Id="8f2b1c-AMS")
+        server.script.update(dict.fromkeys(Operation, send(slow_down)))
+        yield server
+
+
+def configured(folder: Path, storage: FaultServer, *urls: str) -> Path:
+    media = target("media", storage.endpoint, "media", breaker={"enabled": False})
+    return write(folder / "exporter.yaml", media, alertmanager={"urls": list(urls)})
+
+
+async def labels_at(real: Alertmanager) -> list[dict[str, str]]:
+    return [alert["labels"] for alert in await real.alerts()]
+
+
+async def silences_at(real: Alertmanager) -> list[dict[str, Any]]:
+    async with real.session.get(f"{real.url}/api/v2/silences") as answer:
+        found: list[dict[str, Any]] = await answer.json()
+    return found
+
+
+async def test_an_alert_reaches_every_member_and_ends_there_too(tmp_path: Path, failing: FaultServer) -> None:
+    async with (
+        alertmanager(tmp_path / "a") as one,
+        alertmanager(tmp_path / "b") as other,
+        running(configured(tmp_path, failing, one.url, other.url)) as exporter,
+    ):
+
+        async def both_have_it() -> bool:
+            return LABELS in await labels_at(one) and LABELS in await labels_at(other)
+
+        async def none_has_it() -> bool:
+            return LABELS not in await labels_at(one) + await labels_at(other)
+
+        await Api(exporter.url).check()
+        await eventually(both_have_it)
+        samples = await exporter.metrics()
+        for real in (one, other):
+            assert samples("r2_exporter_notifications_sent_total", alertmanager=real.url) > 0
+        [alert] = [each for each in await one.alerts() if each["labels"] == LABELS]
+        assert alert["annotations"]["request_id"] == "8f2b1c-AMS"
+        assert alert["annotations"]["reason"] == "throttled"
+        failing.heal()
+        await Api(exporter.url).check()
+        await eventually(none_has_it)
+
+
+async def test_an_alert_that_was_active_is_pushed_again_after_a_restart(
+    tmp_path: Path, failing: FaultServer
+) -> None:
+    config = configured(tmp_path, failing)
+    async with running(config) as exporter:
+        await Api(exporter.url).check()
+        await eventually(lambda: exporter.has_value(1, "r2_alert_active", type="service_degraded"))
+    async with alertmanager(tmp_path / "a") as real:
+        async with running(configured(tmp_path, failing, real.url)):
+
+            async def told() -> bool:
+                return LABELS in await labels_at(real)
+
+            await eventually(told)
+        # Stopping resolves nothing: the storage is as it was.
+        assert LABELS in await labels_at(real)
+
+
+async def test_resolving_by_hand_can_set_a_silence(tmp_path: Path, failing: FaultServer) -> None:
+    async with alertmanager(tmp_path / "a") as real:
+        # The member before it is down: the next one is asked.
+        nobody = "http://127.0.0.1:1"
+        async with running(configured(tmp_path, failing, nobody, real.url)) as exporter:
+            api = Api(exporter.url)
+            await api.check()
+            await eventually(lambda: exporter.has_value(1, "r2_alert_active", type="service_degraded"))
+            [alert] = (await api.get(ALERTS))["items"]
+            body = {"notes": "known, ticket 7", "silence": 3_600_000}
+            resolved = await api.post(f"{ALERTS}/{alert['id']}/resolve", body=body)
+            [silence] = await silences_at(real)
+            assert silence["id"] == resolved["silenceId"]
+            assert silence["comment"] == "known, ticket 7"
+            assert silence["createdBy"] == "anonymous"
+            assert {each["name"]: each["value"] for each in silence["matchers"]} == {
+                "target": "media",
+                "type": "service_degraded",
+            }
+            assert silence["endsAt"][:16] == resolved["silencedUntil"][:16]
+
+
+async def test_without_alertmanager_there_is_nobody_to_silence(tmp_path: Path, failing: FaultServer) -> None:
+    async with running(configured(tmp_path, failing)) as exporter:
+        api = Api(exporter.url)
+        await api.check()
+        await eventually(lambda: exporter.has_value(1, "r2_alert_active", type="service_degraded"))
+        [alert] = (await api.get(ALERTS))["items"]
+        refused = await api.post(f"{ALERTS}/{alert['id']}/resolve", 400, body={"silence": 60_000})
+        assert "alertmanager.urls" in wrong_fields(refused)["silence"]
+        assert (await api.get(ALERTS))["total"] == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+async def test_what_alertmanager_does_not_silence_is_not_resolved(
+    tmp_path: Path, failing: FaultServer, status: int
+) -> None:
+    async with (
+        member(answering(status)) as refusing,
+        running(configured(tmp_path, failing, refusing.url)) as exporter,
+    ):
+        api = Api(exporter.url)
+        await api.check()
+        await eventually(lambda: exporter.has_value(1, "r2_alert_active", type="service_degraded"))
+        [alert] = (await api.get(ALERTS))["items"]
+        refused = await api.post(f"{ALERTS}/{alert['id']}/resolve", 503, body={"silence": 60_000})
+        assert f"HTTP {status}" in refused["error"]["message"]
+        assert (await api.get(ALERTS))["total"] == 1
