@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from urllib.request import getproxies_environment
 
 import structlog
 
 from exporter.admission import TargetBreaker, cut_short
-from exporter.config import ConfigError, Settings
-from exporter.history import History, HistoryUnavailableError, Retention
+from exporter.alerting import Alerting
+from exporter.alertmanager import Pusher
+from exporter.config import AlertmanagerSettings, ConfigError, Settings
+from exporter.history import History, Retention
 from exporter.history.overrides import Kept
-from exporter.history.queries import last_breaker_events
 from exporter.journal import tell_sweep
 from exporter.kept_settings import KeptSettings
 from exporter.masking import register_secrets
@@ -24,6 +25,7 @@ from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
 from exporter.overrides import Changes
 from exporter.probe import Probe
 from exporter.recorder import Recorder
+from exporter.remembering import Remembering
 from exporter.runner import Runner, Slots
 from exporter.s3.credentials import ChainCredentials
 from exporter.storage import Reply
@@ -38,7 +40,6 @@ JOB_GRACE = 3.0
 CLEANUP_GRACE = 4.0
 HISTORY_GRACE = 5.0
 LAG_INTERVAL = 0.25
-FOLLOW_INTERVAL = 0.5
 
 
 Difference = tuple[Kept, Kept]
@@ -56,10 +57,16 @@ class App:
         self.metrics = Metrics()
         self.targets: dict[str, Target] = {}
         self.history = History(storage)
-        self._recorder = Recorder(self.metrics, self.history, self.targets)
+        self.changed = KeptSettings(self.history)
+        self._pusher = Pusher(lambda attempt: self.metrics.notified(**asdict(attempt)))
+        self.alerting = Alerting(self.metrics, self.history, self._pusher)
+        self._recorder = Recorder(self.metrics, self.history, self.alerting, self.targets)
+        self._remembering = Remembering(
+            self.history, self.changed, self._recorder, self.alerting, self.targets
+        )
         self.ready = False
         self.settings: Settings
-        self.changed = KeptSettings(self.history)
+        self._pushing: AlertmanagerSettings | None = None
         self._chain = ChainCredentials()
         self._tls = TlsContexts()
         self._reloading = asyncio.Lock()
@@ -76,6 +83,7 @@ class App:
         await asyncio.to_thread(self.history.start)
         self.metrics.history(self.history.state())
         self._recorder.start()
+        self.alerting.start()
         self._slots = Slots(settings.exporter.probes_in_flight, self.metrics.probes_in_flight)
         self._probes = Runner(
             self._run_scheduled, self._slots, overrun=self._count_overrun, started=self._count_lateness
@@ -83,12 +91,12 @@ class App:
         self._sweeps = Runner(self._sweep, Slots(SWEEPS_AT_ONCE))
         await self.changed.recall(settings)
         await self._apply(settings)
-        await self._restore()
+        await self._remembering.restore()
         self.metrics.config_loaded(success=True, now=time.time())
         self._probes.start()
         self._sweeps.start()
         self._spawn(self._measure_lag())
-        self._spawn(self._follow_history(self.history.state().opened))
+        self._spawn(self._remembering.follow(self.history.state().opened, self._applied_anew))
         self.ready = True
 
     async def reload(self) -> None:
@@ -158,6 +166,8 @@ class App:
             retired, *(target.probe.close(CLEANUP_GRACE) for target in self.targets.values())
         )
         await self._recorder.stop()
+        await self.alerting.stop()
+        await self._pusher.stop()
         if not await self.history.stop(HISTORY_GRACE):
             log.error("the history did not take its last results", seconds=HISTORY_GRACE)
 
@@ -168,10 +178,18 @@ class App:
             await self._apply(self.changed.file)
             return before, self.changed.kept
 
+    @asynccontextmanager
+    async def _applied_anew(self) -> AsyncIterator[None]:
+        """Nothing else changes the settings meanwhile; afterwards they are in force."""
+        async with self._reloading:
+            yield
+            await self._apply(self.changed.file)
+
     async def _apply(self, file: Settings) -> None:
         settings = self.changed.over(file)
         self.changed.file = file
         fresh = await asyncio.to_thread(self._changed_targets, settings)
+        await self._configure_pushing(settings.alertmanager)
         register_secrets(secrets_of(settings, getproxies_environment()))
         self.history.retain(_retention(settings))
         self.settings = settings
@@ -180,11 +198,21 @@ class App:
         for name in gone:
             self._probes.remove(name)
             self._sweeps.remove(name)
+            self.alerting.end(name)
             self.metrics.remove_target(name)
             self._retire(self.targets.pop(name).probe)
         for target in fresh:
             self._install(target)
             await asyncio.sleep(0)  # thousands of them at once would hold up the probes under way
+
+    async def _configure_pushing(self, settings: AlertmanagerSettings) -> None:
+        before = self._pushing
+        if settings == before:
+            return
+        await self._pusher.configure(settings)
+        gone = [url for url in before.urls if url not in settings.urls] if before is not None else []
+        self.metrics.set_alertmanagers(settings.urls, gone)
+        self._pushing = settings
 
     def _changed_targets(self, settings: Settings) -> list[Target]:
         """Those that are new or differ from what runs. In a thread: it reads CA bundles."""
@@ -214,6 +242,7 @@ class App:
             thresholds=thresholds(settings),
         )
         self.targets[name] = target
+        self.alerting.begin(settings, time.monotonic())
         self._probes.set(name, settings.probe.interval)
         if Operation.PUT in settings.probe.operations:
             self._sweeps.set(name, SWEEP_INTERVAL)
@@ -226,18 +255,6 @@ class App:
                 self._recorder.last_words(name, old.breaker)
             self._retire(old.probe)
         self._recorder.begin(target)
-
-    async def _restore(self) -> None:
-        """Opens the breakers again that were open when the exporter ended, for the time that is left."""
-        try:
-            events = await self.history.read(partial(last_breaker_events, targets=list(self.targets)))
-        except HistoryUnavailableError as error:
-            log.warning("what breakers did before is not known", cause=str(error))
-            return
-        for event in events:
-            target = self.targets[event["target"]]
-            target.breaker.restore(event, time.monotonic(), time.time())
-            self._recorder.begin(target)
 
     async def _run_scheduled(self, name: str) -> None:
         if (target := self.targets.get(name)) is None:
@@ -265,11 +282,11 @@ class App:
 
         def record(outcome: Outcome, reply: Reply) -> None:
             run.results.append((outcome, reply))
-            if cut_short(outcome, target.settings.probe.timeout, limit):
+            if cut := cut_short(outcome, target.settings.probe.timeout, limit):
                 admission.end()
             else:
                 admission.observe(outcome, time.monotonic())
-            self._recorder.outcome(target, outcome)
+            self._recorder.outcome(target, outcome, judged=not cut)
 
         try:
             await target.probe.run(record, admission.order, limit, admit)
@@ -297,24 +314,7 @@ class App:
             now = time.monotonic()
             self.metrics.loop_lag(max(0.0, now - before - LAG_INTERVAL), now)
             self.metrics.history(self.history.state())
-
-    async def _follow_history(self, opened: int) -> None:
-        """Reads a file that could not be read at the start; tells one that took another's place how it is."""
-        while True:
-            await asyncio.sleep(FOLLOW_INTERVAL)
-            state = self.history.state()
-            if not state.up or state.opened == opened:
-                continue
-            with suppress(HistoryUnavailableError):
-                async with self._reloading:
-                    if self.changed.recalled:
-                        await self.changed.carry_over()
-                        await self._recorder.remind(self.targets.values())
-                    else:
-                        await self.changed.recall(self.changed.file)
-                        await self._apply(self.changed.file)
-                        await self._restore()
-                opened = state.opened
+            self.alerting.tick(now)
 
     def _count_overrun(self, name: str, turns: int) -> None:
         for operation in self.targets[name].settings.probe.operations:
@@ -341,7 +341,12 @@ class App:
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a part of the exporter ended unexpectedly", task=task.get_name(), exc_info=error)
 
 
 def _retention(settings: Settings) -> Retention:

@@ -51,14 +51,15 @@ class KeptSettings:
             self.kept, self.recalled = kept, True
 
     async def carry_over(self) -> None:
-        """Lets a file that took the place of another hold what is in force. Raises HistoryUnavailableError."""
+        """Lets a file that took another's place hold what is in force. Raises HistoryUnavailableError."""
         self.kept = await self._history.change(partial(keep_again, kept=self.kept))
 
     async def _keep(self, where: Overrides, who: str, version: int | None) -> None:
         laid_over(self.file, merged(self.kept.values, where))
         work = partial(keep_changes, where=where, who=who, at=time.time(), version=version)
-        self.kept = await self._history.change(work)
-        _tell(where, who)
+        before, self.kept = self.kept, await self._history.change(work)
+        if self.kept.version != before.version:
+            _tell(where, who)
 
 
 def _tell(where: Mapping[str, Changes], who: str) -> None:

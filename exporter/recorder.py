@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from exporter.admission import TargetBreaker
+from exporter.alerting import Alerting
 from exporter.breaker import State, Transition
 from exporter.history import BreakerEvent, History
 from exporter.journal import tell_change, tell_transition
@@ -38,9 +39,12 @@ class Recorder:
     A change of a breaker's state is on the disk before the metrics and the log tell of it.
     """
 
-    def __init__(self, metrics: Metrics, history: History, targets: Mapping[str, Target]) -> None:
+    def __init__(
+        self, metrics: Metrics, history: History, alerting: Alerting, targets: Mapping[str, Target]
+    ) -> None:
         self._metrics = metrics
         self._history = history
+        self._alerting = alerting
         self._targets = targets
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self._announcer: asyncio.Task[None] | None = None
@@ -61,13 +65,15 @@ class Recorder:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.join(), TELLING_SECONDS)
 
-    def outcome(self, target: Target, outcome: Outcome) -> None:
-        """An operation was performed, and the breaker has heard of it."""
+    def outcome(self, target: Target, outcome: Outcome, *, judged: bool = True) -> None:
+        """An operation was performed, and the breaker has heard of it, if it is to be judged by that."""
         if self._targets.get(outcome.target) is target:
             self._metrics.record(outcome)
             self._history.record(outcome)
             if change := target.status.observe(outcome):
                 tell_change(change)
+            if judged:
+                self._alerting.observe(outcome, time.monotonic())
             self.standing(target)
         elif outcome.billed is not None:
             # This says nothing of what is probed now, but it cost.
@@ -92,6 +98,7 @@ class Recorder:
         if target.status.latest:
             up = breaker.admits_all and target.status.is_up(settings.probe.operations)
             self._metrics.target_up(settings.name, up)
+        self._alerting.evaluate(settings.name, time.monotonic())
 
     def begin(self, target: Target) -> None:
         """A target is there, or there with other settings; its breaker may be that of before."""
@@ -110,6 +117,7 @@ class Recorder:
     def last_words(self, name: str, breaker: TargetBreaker) -> None:
         """The same of a breaker that is a target's no more."""
         for transition in breaker.take_transitions():
+            self._alerting.breaker(name, transition)
             retry_after = breaker.status(time.monotonic()).retry_after
             self._news.put_nowait(_News(name, time.time(), transition, breaker.opener, retry_after))
 

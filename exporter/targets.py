@@ -74,7 +74,7 @@ def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
 
 def secrets_of(settings: Settings, proxies: Mapping[str, str]) -> list[str]:
     """Everything that the log must mask."""
-    owned = [each.token for each in settings.api.all_tokens]
+    owned = [*(each.token for each in settings.api.all_tokens), *settings.alertmanager.secrets]
     for target in settings.targets:
         owned += [secret for secret in (target.secret_access_key, target.session_token) if secret is not None]
     return [secret.get_secret_value() for secret in owned] + proxy_passwords(proxies)

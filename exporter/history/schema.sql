@@ -61,20 +61,28 @@ CREATE INDEX circuit_breaker_events_by_time ON circuit_breaker_events (occurred_
 
 CREATE TABLE service_alerts (
     id INTEGER PRIMARY KEY,
-    target TEXT NOT NULL,
+    target TEXT NOT NULL,              -- '' for one that is of no target
     type TEXT NOT NULL,
     severity TEXT NOT NULL CHECK (severity IN ('LOW', 'MEDIUM', 'HIGH', 'CRITICAL')),
     message TEXT NOT NULL,
+    source TEXT NOT NULL DEFAULT 'exporter' CHECK (source IN ('exporter', 'alertmanager')),  -- who raised it
     created_at REAL NOT NULL,
     updated_at REAL NOT NULL,
-    notified_at REAL,
-    notified_by TEXT,                  -- the Alertmanager receiver that told somebody
+    notified_at REAL,                  -- when Alertmanager told somebody of it, and when of its end
+    notified_by TEXT,                  -- by which of its receivers
+    resolution_notified_at REAL,
     resolved_at REAL,
     resolved_by TEXT,                  -- who, or NULL for its condition's end
-    notes TEXT
+    notes TEXT,
+    silence_id TEXT,                   -- the silence in Alertmanager that was set when it was resolved
+    silenced_until REAL,
+    condition_ended_at REAL            -- NULL while what raised it lasts, even once it is resolved by hand
 );
 CREATE UNIQUE INDEX service_alerts_open ON service_alerts (target, type) WHERE resolved_at IS NULL;
+CREATE INDEX service_alerts_lasting ON service_alerts (target, type)
+    WHERE condition_ended_at IS NULL AND source = 'exporter';
 CREATE INDEX service_alerts_by_time ON service_alerts (created_at);
+CREATE INDEX service_alerts_by_target ON service_alerts (target, type, id);
 
 -- One row a setting; `target` is '' for all targets. A NULL value leaves it to exporter.yaml.
 CREATE TABLE health_check_config (

@@ -32,9 +32,9 @@ class Api:
         """The answer to an immediate check."""
         return await self._ask("POST", f"/api/health/check{query}", status, body)
 
-    async def post(self, path: str, status: int = 200) -> Any:
-        """The answer to a POST without a body."""
-        return await self._ask("POST", path, status)
+    async def post(self, path: str, status: int = 200, body: object = None) -> Any:
+        """The answer to a POST."""
+        return await self._ask("POST", path, status, body)
 
     async def put(
         self, path: str, body: object, status: int = 200, headers: Mapping[str, str] | None = None

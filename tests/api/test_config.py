@@ -13,6 +13,7 @@ import pytest
 from exporter.config import Settings, TargetSettings
 from exporter.overrides import ALL, SETTINGS, SettingError, laid_over
 from exporter.web.api.config_models import ConfigChange, TargetConfig
+from exporter.web.api.parameters import MOST
 from tests.api.rig import Api, wrong_fields
 from tests.running import Client, eventually, running, serving_command, target, write
 
@@ -134,8 +135,8 @@ async def test_a_value_that_does_not_fit_is_named_and_nothing_is_changed(
 async def test_two_names_for_the_target_must_agree(two: Path) -> None:
     async with running(two) as exporter:
         api = Api(exporter.url)
-        wrong = await api.put(f"{CONFIG}?target=logs", {"serviceName": "media", "timeout": 700}, 400)
-        assert wrong_fields(wrong) == {"serviceName": "names another target than the query does"}
+        wrong = await api.put(f"{CONFIG}?target=logs", {"serviceName": "media", "timeout": 700}, 409)
+        assert wrong["error"]["code"] == "two_targets"
         assert (await api.put(CONFIG, {"serviceName": "gone"}, 404))["error"]["code"] == "unknown_target"
         await api.get(f"{CONFIG}?target=gone", 404)
 
@@ -200,7 +201,7 @@ async def test_a_change_can_be_taken_back(two: Path) -> None:
         unknown = await api.post(f"{CHANGES}/9/revert", 404)
         assert unknown["error"]["code"] == "unknown_change"
         wrong = wrong_fields(await api.post(f"{CHANGES}/x/revert", 400))
-        assert wrong == {"change": f"must be a whole number from 1 to {10**15}"}
+        assert wrong == {"change": f"must be a whole number from 1 to {MOST}"}
         twice = wrong_fields(await api.post(f"{CHANGES}/2/revert?change=3", 400))
         assert twice == {"change": "stands in the path already"}
 

@@ -13,6 +13,8 @@ endpoints = (
     steering.start,
     steering.stop,
     alerts.alerts,
+    alerts.resolve_alert,
+    alerts.webhook,
     config.config,
     config.change_config,
     config.config_changes,

@@ -59,7 +59,7 @@ async def config(request: web.Request, asked: OfTarget) -> web.Response:
     query=OfTarget,
     body=ConfigChange,
     answer=ConfigChanged,
-    refusals=(404, 412, 503),
+    refusals=(404, 409, 412, 503),
     method="PUT",
     tagged=True,
 )
@@ -72,8 +72,7 @@ async def change_config(request: web.Request, asked: OfTarget, body: ConfigChang
     """
     app = request.app[APP]
     if body.service_name is not None and asked.target not in (None, body.service_name):
-        message = "names another target than the query does"
-        raise RefusedError([{"field": "serviceName", "message": message}])
+        return error(409, "two_targets", "The body's serviceName and the query's target name two targets.")
     name = body.service_name or asked.target
     if name is not None and name not in app.targets:
         return unknown_target(name)

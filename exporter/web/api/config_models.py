@@ -9,12 +9,12 @@ from pydantic import Field
 from exporter.outcome import Operation
 from exporter.web.api.checking import Operations
 from exporter.web.api.models import Answer, Count
-from exporter.web.api.parameters import WHOLE, Body, Query, TargetName
+from exporter.web.api.parameters import INTEGRAL, MOST, WHOLE, Body, Query, TargetName
 
 DAY = 86_400_000
 HOUR = 3_600_000
-Interval = Annotated[int, Field(ge=1000, le=DAY)]
-Threshold = Annotated[int, Field(ge=1, le=HOUR)]
+Interval = Annotated[int, Field(ge=1000, le=DAY), INTEGRAL]
+Threshold = Annotated[int, Field(ge=1, le=HOUR), INTEGRAL]
 Milliseconds = Annotated[int, Field(ge=0)]
 Value = int | float | bool | list[str] | None
 
@@ -31,13 +31,13 @@ class ConfigChange(Body):
     check_interval: Interval | None = None
     """How often it is probed, in milliseconds."""
 
-    timeout: Annotated[int, Field(ge=10, le=300_000)] | None = None
+    timeout: Annotated[int, Field(ge=10, le=300_000), INTEGRAL] | None = None
     """The longest that one operation may take, in milliseconds."""
 
     test_operations: Operations | None = None
     """The operations of a run, in any order."""
 
-    failure_threshold: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    failure_threshold: Annotated[int, Field(ge=1, le=10_000), INTEGRAL] | None = None
     """Failures within the monitoring window that open the circuit breaker."""
 
     recovery_timeout: Interval | None = None
@@ -180,5 +180,5 @@ class AuditPage(Answer):
 class OfChange(Query):
     """Which change is meant."""
 
-    change: Annotated[int, Field(ge=1, le=10**15), WHOLE]
+    change: Annotated[int, Field(ge=1, le=MOST), WHOLE]
     """The number of the change."""

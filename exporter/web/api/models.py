@@ -266,10 +266,14 @@ class Alert(Answer):
     id: Count
     target: str
     type: str
-    """circuit_breaker_open, high_error_rate, slow_response, service_degraded or service_recovered."""
+    """circuit_breaker_open, high_error_rate, slow_response, service_degraded, service_recovered, or
+    another type that Prometheus' rules have."""
 
     severity: Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
     message: str
+    source: Literal["exporter", "alertmanager"]
+    """Whether the exporter raised it itself, or Alertmanager told of it."""
+
     created_at: datetime
     updated_at: datetime
     notified_at: datetime | None
@@ -278,6 +282,9 @@ class Alert(Answer):
     notified_by: str | None
     """The Alertmanager receiver that told somebody."""
 
+    resolution_notified_at: datetime | None
+    """When somebody was told that it was over."""
+
     resolved_at: datetime | None
     """When it was over; null while it is open."""
 
@@ -285,6 +292,12 @@ class Alert(Answer):
     """Who resolved it; null if its condition ended."""
 
     notes: str | None
+    """What that caller wrote down."""
+
+    silence_id: str | None
+    """The silence in Alertmanager that was set when it was resolved."""
+
+    silenced_until: datetime | None
 
 
 class AlertPage(Answer):

@@ -30,7 +30,7 @@ WHY = {
     403: "The caller may not do that.",
     404: "There is no such target, or no such item.",
     408: "The body did not arrive in time.",
-    409: "It is over already.",
+    409: "It is over already, or the query and the body name two targets.",
     412: "If-Match has another ETag: somebody else changed it meanwhile.",
     413: "The body is too large.",
     415: "The body is not sent as application/json.",
@@ -115,7 +115,8 @@ def _operation(endpoint: Endpoint, references: References) -> dict[str, Any]:
         operation["description"] = endpoint.description
     if endpoint.body is not None:
         schema = references[endpoint.body, "validation"]
-        operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
+        needed = any(field.is_required() for field in endpoint.body.model_fields.values())
+        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": schema}}}
     return operation
 
 

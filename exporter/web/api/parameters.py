@@ -18,6 +18,9 @@ LATEST = 253_402_300_799.0
 FARTHEST = 1_000_000_000
 """The last place at which a page can begin."""
 
+MOST = 999_999_999_999_999
+"""The largest number that an item has."""
+
 _WHOLE = re.compile(r"-?[0-9]{1,15}")
 _SECONDS = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 # A plus sign that was not written as %2B arrives as a space.
@@ -56,6 +59,11 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else _unless_text(value)
 
 
+def _integral(value: object) -> object:
+    """JSON Schema takes 5.0 for a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _flag(value: object) -> object:
     return {"true": True, "false": False}.get(value, "") if isinstance(value, str) else value
 
@@ -83,6 +91,7 @@ def _moment(value: object) -> object:
 
 
 WHOLE = BeforeValidator(_whole)
+INTEGRAL = BeforeValidator(_integral)
 FLAG = BeforeValidator(_flag)
 TargetName = Annotated[str, Field(min_length=1, max_length=128)]
 Moment = Annotated[
@@ -201,9 +210,12 @@ def _allowed(schema: Mapping[str, Any], path: Sequence[str | int]) -> str:
     """What the schema allows at `path`, in words."""
     here: Mapping[str, Any] = schema
     for step in path:
-        below = here["items"] if isinstance(step, int) else here.get("properties", {}).get(step, {})
-        here = _bare(schema, below)
+        here = _bare(schema, _below(here, step))
     match here:
+        case {"const": value}:
+            return str(value)
+        case {"format": "date-time"}:
+            return "a time in RFC 3339 such as 2026-01-31T12:00:00Z"
         case {"enum": values}:
             return "one of " + ", ".join(values)
         case {"type": "integer"}:
@@ -216,13 +228,23 @@ def _allowed(schema: Mapping[str, Any], path: Sequence[str | int]) -> str:
             return f"text{_range(here.get('minLength'), here.get('maxLength'))} characters long"
         case {"type": "array", "items": items}:
             return (
-                f"a list{_range(here.get('minItems'), here.get('maxItems'))} long, without repetition, "
-                + (f"of {_allowed(_bare(schema, items), ())}")
+                f"a list{_range(here.get('minItems'), here.get('maxItems'))} long"
+                + (", without repetition, " if here.get("uniqueItems") else ", ")
+                + f"of {_allowed(_bare(schema, items), ())}"
             )
         case {"type": "object"}:
             return "an object such as {}"
         case _:
             return _TIME
+
+
+def _below(here: Mapping[str, Any], step: str | int) -> Mapping[str, Any]:
+    found: Mapping[str, Any]
+    if isinstance(step, int):
+        found = here["items"]
+    else:
+        found = here.get("properties", {}).get(step) or here.get("additionalProperties") or {}
+    return found
 
 
 def _bare(schema: Mapping[str, Any], here: Mapping[str, Any]) -> Mapping[str, Any]:

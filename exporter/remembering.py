@@ -1,0 +1,78 @@
+"""What the exporter knows again after a restart, and sees to it that a history begun anew knows."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+
+import structlog
+
+from exporter.alerting import Alerting
+from exporter.history import History, HistoryUnavailableError
+from exporter.history.queries import last_breaker_events
+from exporter.kept_settings import KeptSettings
+from exporter.recorder import Recorder
+from exporter.target import Target
+
+FOLLOW_INTERVAL = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class Remembering:
+    """Settings changed at run time, open breakers and active alerts of `targets`."""
+
+    def __init__(
+        self,
+        history: History,
+        changed: KeptSettings,
+        recorder: Recorder,
+        alerting: Alerting,
+        targets: Mapping[str, Target],
+    ) -> None:
+        self._history = history
+        self._changed = changed
+        self._recorder = recorder
+        self._alerting = alerting
+        self._targets = targets
+
+    async def restore(self) -> None:
+        """Opens the breakers again that were open when the exporter ended, for the time that is left, and
+        brings its alerts back."""
+        try:
+            await self._open_breakers()
+            now = time.monotonic()
+            states = {name: target.breaker.status(now).state for name, target in self._targets.items()}
+            await self._alerting.restore(states)
+        except HistoryUnavailableError as error:
+            log.warning("open breakers and alerts of before are not known", cause=str(error))
+
+    async def follow(self, opened: int, applying: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        """Reads a file that could not be read at the start; tells one that took another's place how it is.
+
+        `opened` is how often a file had been opened at the start; what is read is in force once `applying`
+        has ended.
+        """
+        while True:
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            state = self._history.state()
+            if not state.up or (state.opened == opened and not self._alerting.unkept):
+                continue
+            with suppress(HistoryUnavailableError):
+                async with applying():
+                    if self._changed.recalled:
+                        await self._changed.carry_over()
+                        await self._recorder.remind(self._targets.values())
+                    else:
+                        await self._changed.recall(self._changed.file)
+                        await self._open_breakers()
+                    await self._alerting.carry_over()
+                opened = state.opened
+
+    async def _open_breakers(self) -> None:
+        events = await self._history.read(partial(last_breaker_events, targets=list(self._targets)))
+        for event in events:
+            target = self._targets[event["target"]]
+            target.breaker.restore(event, time.monotonic(), time.time())
+            self._recorder.begin(target)
