@@ -4,12 +4,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PROMETHEUS_TOOLS := prometheus promtool prometheus-alertmanager amtool
+TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl
+TEST_PACKAGES := prometheus prometheus-alertmanager curl
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint bench prometheus
+.PHONY: help run test lint bench tools
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -17,7 +18,7 @@ help: ## list the commands
 run: $(VENV)/.demo ## run the exporter against a storage of its own, on http://localhost:9977
 	@exec $(BIN)/r2-exporter demo $(ARGS)
 
-test: $(VENV)/.dev prometheus ## run every test
+test: $(VENV)/.dev tools ## run every test
 	@exec $(BIN)/pytest $(ARGS)
 
 lint: $(VENV)/.dev ## check style, formatting and types
@@ -28,13 +29,13 @@ lint: $(VENV)/.dev ## check style, formatting and types
 bench: $(VENV)/.bench ## run every measurement in bench/
 	@set -e; for measurement in bench/*.py; do \
 		test -e "$$measurement" || { echo "bench/ holds no measurement"; break; }; \
-		echo "== $$measurement"; $(BIN)/python "$$measurement" $(ARGS); \
+		echo "== $$measurement"; $(BIN)/python -m "bench.$$(basename "$$measurement" .py)" $(ARGS); \
 	done
 
-# The tests run real Prometheus and Alertmanager.
-prometheus:
-	@for tool in $(PROMETHEUS_TOOLS); do \
-		command -v $$tool >/dev/null || exec tools/install-debian prometheus prometheus-alertmanager; \
+# What the tests run besides Python.
+tools:
+	@for tool in $(TEST_TOOLS); do \
+		command -v $$tool >/dev/null || exec tools/install-debian $(TEST_PACKAGES); \
 	done
 
 # The development packages include the demo's.
