@@ -10,7 +10,7 @@ TEST_PACKAGES := prometheus prometheus-alertmanager curl
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint bench tools
+.PHONY: help run test lint bench generate tools
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -31,6 +31,11 @@ bench: $(VENV)/.bench ## run every measurement in bench/
 		test -e "$$measurement" || { echo "bench/ holds no measurement"; break; }; \
 		echo "== $$measurement"; $(BIN)/python -m "bench.$$(basename "$$measurement" .py)" $(ARGS); \
 	done
+
+generate: $(VENV)/.dev ## write the dashboards, the PrometheusRule and the configuration's schema anew
+	$(BIN)/python -m grafana.build
+	$(BIN)/python -m rules.build
+	$(BIN)/python -m exporter.config.schema >exporter/config/exporter.schema.json
 
 # What the tests run besides Python.
 tools:

@@ -154,6 +154,8 @@ class Metrics:
         for url in urls:
             families.notifications_sent.labels(url)
             families.notifications_dropped.labels(url)
+            for reason in Reason:
+                families.notification_errors.labels(url, reason)
 
     def notified(self, member: str, alerts: int, seconds: float, reason: Reason | None, dropped: int) -> None:
         """Count a request with so many alerts to a member of Alertmanager, by its URL."""

@@ -1,0 +1,1 @@
+"""The Grafana dashboards: made by this code, kept as JSON in `dashboards/`."""
