@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from urllib.request import getproxies_environment
 
@@ -13,7 +14,8 @@ import structlog
 from exporter.admission import TargetBreaker, cut_short
 from exporter.alerting import Alerting
 from exporter.alertmanager import Pusher
-from exporter.config import AlertmanagerSettings, ConfigError, Settings
+from exporter.background import Background
+from exporter.config import AlertmanagerSettings, ConfigError, Problem, Settings
 from exporter.history import History, Retention
 from exporter.history.overrides import Kept
 from exporter.journal import tell_sweep
@@ -61,9 +63,8 @@ class App:
         self._pusher = Pusher(lambda attempt: self.metrics.notified(**asdict(attempt)))
         self.alerting = Alerting(self.metrics, self.history, self._pusher)
         self._recorder = Recorder(self.metrics, self.history, self.alerting, self.targets)
-        self._remembering = Remembering(
-            self.history, self.changed, self._recorder, self.alerting, self.targets
-        )
+        parts = (self.history, self.changed, self._recorder, self.alerting)
+        self._remembering = Remembering(*parts, self.targets)
         self.ready = False
         self.settings: Settings
         self._pushing: AlertmanagerSettings | None = None
@@ -71,7 +72,7 @@ class App:
         self._tls = TlsContexts()
         self._reloading = asyncio.Lock()
         self._on_demand = OnDemand(self._run)
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._probes: Runner
         self._sweeps: Runner
         self._slots: Slots
@@ -95,8 +96,8 @@ class App:
         self.metrics.config_loaded(success=True, now=time.time())
         self._probes.start()
         self._sweeps.start()
-        self._spawn(self._measure_lag())
-        self._spawn(self._remembering.follow(self.history.state().opened, self._applied_anew))
+        self._background.begin(self._measure_lag())
+        self._background.begin(self._remembering.follow(self.history.state().opened, self._applied_anew))
         self.ready = True
 
     async def reload(self) -> None:
@@ -159,12 +160,8 @@ class App:
         await self._on_demand.stop()
         await asyncio.gather(self._probes.stop(JOB_GRACE), self._sweeps.stop(0))
         # Only now: these close the connections of replaced probes, whose last runs have just ended.
-        for last in self._background:
-            last.cancel()
-        retired = asyncio.gather(*self._background, return_exceptions=True)
-        await asyncio.gather(
-            retired, *(target.probe.close(CLEANUP_GRACE) for target in self.targets.values())
-        )
+        closing = (target.probe.close(CLEANUP_GRACE) for target in self.targets.values())
+        await asyncio.gather(self._background.end(), *closing)
         await self._recorder.stop()
         await self.alerting.stop()
         await self._pusher.stop()
@@ -209,7 +206,10 @@ class App:
         before = self._pushing
         if settings == before:
             return
-        await self._pusher.configure(settings)
+        try:
+            await self._pusher.configure(settings)
+        except OSError as error:  # the file was good when it was loaded, and has changed since
+            raise ConfigError("alertmanager", [Problem("alertmanager", None, str(error))]) from error
         gone = [url for url in before.urls if url not in settings.urls] if before is not None else []
         self.metrics.set_alertmanagers(settings.urls, gone)
         self._pushing = settings
@@ -223,7 +223,7 @@ class App:
             old = self.targets.get(target.name)
             if old and (old.settings, old.instance) == (target, instance) and old.tls is tls:
                 continue
-            cleaned = self._cleanup_counter(target.name)
+            cleaned = partial(self.metrics.cleanup, target.name)
             probe = make_probe(target, tls, self._chain, instance=instance, cleaned=cleaned)
             breaker = TargetBreaker(target.breaker, time.monotonic())
             fresh.append(Target(target, probe, tls, instance, breaker))
@@ -314,6 +314,7 @@ class App:
             now = time.monotonic()
             self.metrics.loop_lag(max(0.0, now - before - LAG_INTERVAL), now)
             self.metrics.history(self.history.state())
+            self.metrics.notifications_waiting(self._pusher.pending())
             self.alerting.tick(now)
 
     def _count_overrun(self, name: str, turns: int) -> None:
@@ -322,9 +323,6 @@ class App:
 
     def _count_lateness(self, seconds: float) -> None:
         self.metrics.lateness(seconds, time.monotonic())
-
-    def _cleanup_counter(self, name: str) -> Callable[[bool], None]:
-        return lambda success: self.metrics.cleanup(name, success)
 
     def _retire(self, probe: Probe) -> None:
         """Closes a probe once the run it may be in the middle of is over."""
@@ -336,17 +334,7 @@ class App:
             finally:
                 await probe.close(CLEANUP_GRACE)
 
-        self._spawn(close_later())
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a part of the exporter ended unexpectedly", task=task.get_name(), exc_info=error)
+        self._background.begin(close_later())
 
 
 def _retention(settings: Settings) -> Retention:

@@ -148,6 +148,11 @@ class Families:
             "Alerts that a member of Alertmanager refused and that are not sent again.",
             ("alertmanager",),
         )
+        self.notifications_waiting = registry.gauge(
+            "r2_exporter_notifications_queue_length",
+            "Alerts that a member of Alertmanager has yet to hear.",
+            ("alertmanager",),
+        )
         self.notification_latency = registry.histogram(
             "r2_exporter_notifications_latency_seconds",
             "Time that sending alerts to a member of Alertmanager took.",

@@ -151,6 +151,7 @@ class Metrics:
             families.notification_errors.remove(None, alertmanager=url)
             families.notifications_dropped.remove(None, alertmanager=url)
             families.notification_latency.remove(None, alertmanager=url)
+            families.notifications_waiting.remove(None, alertmanager=url)
         for url in urls:
             families.notifications_sent.labels(url)
             families.notifications_dropped.labels(url)
@@ -166,6 +167,11 @@ class Metrics:
             families.notifications_sent.labels(member).inc(alerts)
         else:
             families.notification_errors.labels(member, reason).inc(alerts)
+
+    def notifications_waiting(self, pending: Mapping[str, int]) -> None:
+        """Say how many alerts each member of Alertmanager has yet to hear."""
+        for member, count in pending.items():
+            self._families.notifications_waiting.labels(member).set(count)
 
     def skip(self, target: str, operation: Operation, reason: SkipReason, count: int = 1) -> None:
         """Count operations that were due but not sent."""

@@ -1,7 +1,7 @@
 """The circuit breaker of a target, in a running exporter whose storage fails and recovers."""
 
 import asyncio
-import re
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,18 +82,18 @@ async def probe(exporter: Running, operations: str = "") -> str:
     return report
 
 
-async def told(exporter: Running) -> str:
-    """What the landing page says of the breaker."""
-    _, page = await exporter.get("/")
-    [cell] = re.findall(r"<td>((?:closed|open|half open|disabled).*?)</td>", page)
-    return str(cell)
+async def told(exporter: Running) -> tuple[str, float | None]:
+    """What the API says of the breaker: its state, and in how many milliseconds it lets a probe try."""
+    _, text = await exporter.get("/api/health/circuit-breaker")
+    [breaker] = json.loads(text)["items"]
+    return breaker["state"], breaker["retryAfter"]
 
 
 async def recovery(exporter: Running) -> None:
     """Wait until an open breaker would let a probe try."""
 
     async def is_due() -> bool:
-        return await told(exporter) == "open, next try in 0 s"
+        return await told(exporter) == ("open", 0.0)
 
     await eventually(is_due)
 
@@ -227,7 +227,7 @@ async def test_the_operation_that_opened_it_is_sent_first_and_closes_it(
             await recovery(exporter)
             report = await probe(exporter)
             samples = await exporter.metrics()
-        assert await told(exporter) == "closed"
+        assert (await told(exporter))[0] == "closed"
     assert storage.requests()[: len(ALL)] == again
     assert report.count("success") == len(ALL)
     assert (state(samples), samples("r2_target_up")) == ("closed", 1)
@@ -248,7 +248,7 @@ async def test_a_failed_trial_opens_it_again_and_ends_the_run(storage: Fragile) 
         with capture_logs() as logs:
             report = await probe(exporter)
         after = await exporter.metrics()
-        assert (await told(exporter)).startswith("open, next try in")
+        assert (await told(exporter))[0] == "open"
     assert storage.requests() == [LIST]
     assert "list: FAILURE server" in report
     assert (skipped(before), skipped(after)) == ({}, {"get circuit_open": 1, "head circuit_open": 1})
@@ -260,21 +260,22 @@ async def test_a_failed_trial_opens_it_again_and_ends_the_run(storage: Fragile) 
 async def test_everybody_waits_for_the_one_trial_and_can_see_it(storage: Fragile) -> None:
     storage.fail(LIST)
     async with running(write(storage.config, media(storage, LIST, GET, recovery="1s"))) as exporter:
-        assert await told(exporter) == "closed"
+        assert (await told(exporter))[0] == "closed"
         await probe(exporter, "list")
-        assert (await told(exporter)).startswith("open, next try in ")
+        assert (await told(exporter))[0] == "open"
         await recovery(exporter)
         storage.requests()
         storage.fail()
         storage.open.clear()
         trial = asyncio.create_task(probe(exporter))
         await until(lambda: storage.server.seen)
-        assert "get: skipped, circuit_open" in await probe(exporter, "get")
-        assert await told(exporter) == "half open"
+        other = asyncio.create_task(probe(exporter, "get"))
+        assert (await told(exporter))[0] == "half_open"
         samples = await exporter.metrics()
         storage.open.set()
         assert (await trial).count("success") == 2
-    assert (state(samples), samples("r2_target_up"), storage.requests()) == ("half_open", 0, [LIST, GET])
+        assert "get: success" in await other
+    assert (state(samples), samples("r2_target_up"), storage.requests()) == ("half_open", 0, [LIST, GET, GET])
 
 
 # --- reload ---
@@ -299,7 +300,8 @@ async def test_a_reload_that_points_at_the_same_place_keeps_it_open(
         await probe(exporter)
         await reload(exporter, storage, settings | change)
         assert "circuit_open" in await probe(exporter)
-        assert (await told(exporter)).startswith("open, next try in 86")  # thousand seconds: a day
+        now_in, retry_after = await told(exporter)
+        assert (now_in, round((retry_after or 0) / 1e8)) == ("open", 1)  # 86,400 seconds: a day
         samples = await exporter.metrics()
     assert storage.requests() == [GET]
     assert (state(samples), changes(samples), samples("r2_target_up")) == ("open", {"closed open": 1}, 0)
@@ -334,7 +336,7 @@ async def test_a_disabled_breaker_lets_probes_fail_until_it_is_enabled(storage: 
         await probe(exporter)
         assert "circuit_open" in await probe(exporter)
         await reload(exporter, storage, settings | {"breaker": {"enabled": False, "failure_threshold": 1}})
-        assert await told(exporter) == "disabled"
+        assert (await told(exporter))[0] == "disabled"
         for _ in range(2):
             assert "FAILURE server" in await probe(exporter)
         disabled = await exporter.metrics()

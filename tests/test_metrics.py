@@ -41,6 +41,8 @@ parse_openmetrics: Callable[[str], Iterable[Any]] = (
     parser.text_string_to_metric_families
 )  # not annotated there
 
+ALERTMANAGER = "http://alertmanager:9093"
+
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -114,6 +116,9 @@ def full_page() -> Metrics:
     metrics.probes_in_flight(3)
     metrics.history(HistoryState(written=5, queued=1, size=4096))
     metrics.config_loaded(success=True, now=1_700_000_000.0)
+    metrics.set_alertmanagers([ALERTMANAGER])
+    metrics.notified(ALERTMANAGER, alerts=2, seconds=0.01, reason=None, dropped=0)
+    metrics.notifications_waiting({ALERTMANAGER: 1})
     return metrics
 
 
@@ -157,6 +162,11 @@ FAMILIES = {
     "r2_exporter_history_dropped": "counter",
     "r2_exporter_history_write_seconds": "counter",
     "r2_exporter_probes_in_flight": "gauge",
+    "r2_exporter_notifications_sent": "counter",
+    "r2_exporter_notifications_errors": "counter",
+    "r2_exporter_notifications_dropped": "counter",
+    "r2_exporter_notifications_latency_seconds": "histogram",
+    "r2_exporter_notifications_queue_length": "gauge",
     "r2_exporter_config_last_reload_successful": "gauge",
     "r2_exporter_config_last_reload_success_timestamp_seconds": "gauge",
 }
@@ -211,6 +221,23 @@ def test_what_a_storage_calls_its_error_cannot_break_the_page(metrics: Metrics) 
     code = 'a"b\n\\{é' + "x" * 1000
     metrics.record(replace(FAILED, failure=Failure(Reason.SERVER, "", code)))
     assert failures(metrics) == [("get", "server", ('a"b\\{' + "x" * 1000)[:TEXT_LIMIT], "")]
+
+
+def test_what_is_pushed_is_counted_by_member_and_gone_with_it(metrics: Metrics) -> None:
+    metrics.set_alertmanagers([ALERTMANAGER])
+    assert (
+        value(metrics, "r2_exporter_notifications_errors_total", alertmanager=ALERTMANAGER, reason="tls") == 0
+    )
+    metrics.notified(ALERTMANAGER, alerts=3, seconds=0.01, reason=None, dropped=0)
+    metrics.notified(ALERTMANAGER, alerts=2, seconds=5.0, reason=Reason.TIMEOUT, dropped=0)
+    metrics.notified(ALERTMANAGER, alerts=1, seconds=0.01, reason=Reason.CLIENT, dropped=1)
+    prefix, member = "r2_exporter_notifications_", {"alertmanager": ALERTMANAGER}
+    assert value(metrics, f"{prefix}sent_total", **member) == 3
+    assert value(metrics, f"{prefix}errors_total", **member, reason="timeout") == 2
+    assert value(metrics, f"{prefix}dropped_total", **member) == 1
+    assert value(metrics, f"{prefix}latency_seconds_count", **member) == 3
+    metrics.set_alertmanagers([], gone=[ALERTMANAGER])
+    assert [line for line in page(metrics).splitlines() if line.startswith(prefix)] == []
 
 
 def test_an_alert_is_1_while_it_is_active(metrics: Metrics) -> None:

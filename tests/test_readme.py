@@ -4,8 +4,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import yaml
 from mypy.api import run as mypy
 
+from exporter.alerts import ALERT_NAMES, SEVERITIES
 from exporter.config import load_settings
 from exporter.metrics import Metrics
 from exporter.outcome import Reason
@@ -46,10 +48,19 @@ def test_its_configuration_loads(tmp_path: Path) -> None:
     assert [target.name for target in settings.targets] == ["media"]
 
 
-def test_promtool_takes_its_rules(tmp_path: Path) -> None:
-    file = tmp_path / "rules.yml"
-    file.write_text(fenced("alert:"))
-    assert "1 rules found" in promtool("check", "rules", file)
+def test_its_alerts_are_those_of_the_rules() -> None:
+    table = README.partition("## Your alerts")[2].partition("\n## ")[0]
+    listed = dict(re.findall(r"^\| `(R2\w+)` \| (\w+) \|", table, re.MULTILINE))
+    groups = yaml.safe_load(ROOT.joinpath("rules", "r2-exporter.yml").read_text())["groups"]
+    alerts = {
+        rule["alert"]: rule["labels"]["severity"]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    own = {ALERT_NAMES[kind]: severity.label for kind, severity in SEVERITIES.items()}
+    assert listed == own
+    assert own.items() <= alerts.items()
 
 
 def test_promtool_takes_its_scrape_configuration(tmp_path: Path) -> None:

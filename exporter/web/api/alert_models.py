@@ -94,6 +94,11 @@ class WebhookBody(Body):
 
     alerts: Annotated[list[WebhookAlert], Field(max_length=10_000)]
 
+    def notices(self) -> list[Notice]:
+        """What it says of alerts that are ours."""
+        found = (each.notice(self.receiver) for each in self.alerts)
+        return [notice for notice in found if notice is not None]
+
 
 class Received(Answer):
     """What became of what Alertmanager told."""

@@ -1,5 +1,6 @@
 """`/api/health/alerts`: the alerts that are kept, resolving one by hand, and what Alertmanager tells."""
 
+import asyncio
 import sqlite3
 import time
 from functools import partial
@@ -64,7 +65,7 @@ async def webhook(request: web.Request, _asked: NothingAsked, body: WebhookBody)
     and this exporter did not is kept as well; alerts of other systems are ignored.
     """
     app = request.app[APP]
-    notices = [notice for each in body.alerts if (notice := each.notice(body.receiver)) is not None]
+    notices = await asyncio.to_thread(body.notices)
     await app.history.change(partial(keep_notices, notices=notices, at=time.time()))
     return answered(Received(recorded=len(notices), ignored=len(body.alerts) - len(notices)))
 

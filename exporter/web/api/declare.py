@@ -22,6 +22,10 @@ HISTORY_SECONDS = 5.0
 """The longest that an answer waits for the history: a disk that hangs must not keep a client."""
 
 
+SHORT_BODY = 4096
+"""Bytes that are parsed in a fraction of a millisecond; what is longer is parsed off the event loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One path and method. `refusals` are the statuses of its errors beside those that all endpoints have.
@@ -91,8 +95,10 @@ def posting(
 
     def declare(handler: Callable[[web.Request, Q, B], Awaitable[web.StreamResponse]]) -> Endpoint:
         async def handle(request: web.Request) -> web.StreamResponse:
-            asked = _asked(query, request)
-            return await handler(request, asked, parse_body(body, await request.read()))
+            asked, sent = _asked(query, request), await request.read()
+            if len(sent) <= SHORT_BODY:
+                return await handler(request, asked, parse_body(body, sent))
+            return await handler(request, asked, await asyncio.to_thread(parse_body, body, sent))
 
         return Endpoint(
             **_told(handler),
