@@ -16,9 +16,9 @@ from exporter.history.alerts import (
     keep_notices,
 )
 from exporter.web.api.alert_models import OfAlert, Received, ResolveRequest, WebhookBody
-from exporter.web.api.declare import answered, encoded, getting, in_time, posting
+from exporter.web.api.declare import answered, getting, in_time, posting
 from exporter.web.api.models import Alert, AlertPage
-from exporter.web.api.paging import next_page
+from exporter.web.api.paging import encoded_page
 from exporter.web.api.parameters import NothingAsked, OfAlerts, RefusedError
 from exporter.web.api.units import time_of, time_or_none
 from exporter.web.errors import error
@@ -74,15 +74,8 @@ def _page(connection: sqlite3.Connection, asked: OfAlerts, sent: dict[str, str])
     total, rows = alert_page(
         connection, asked.target, resolved=asked.resolved, limit=asked.limit, offset=asked.offset
     )
-    return encoded(
-        AlertPage(
-            items=[alert_of(row) for row in rows],
-            total=total,
-            limit=asked.limit,
-            offset=asked.offset,
-            next=next_page(PATH, asked, sent, total),
-        )
-    )
+    items = [alert_of(row) for row in rows]
+    return encoded_page(AlertPage, PATH, asked, sent, items=items, total=total)
 
 
 def alert_of(row: Row) -> Alert:

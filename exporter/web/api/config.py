@@ -25,7 +25,7 @@ from exporter.web.api.config_models import (
     TargetConfig,
 )
 from exporter.web.api.declare import answered, encoded, getting, in_time, posting, unknown_target
-from exporter.web.api.paging import next_page
+from exporter.web.api.paging import encoded_page
 from exporter.web.api.parameters import NoBody, OfTarget, Paged, RefusedError
 from exporter.web.api.units import time_of
 from exporter.web.errors import error
@@ -203,10 +203,7 @@ def _audit(connection: sqlite3.Connection, asked: Paged, sent: dict[str, str]) -
         )
         for row in rows
     ]
-    following = next_page(CHANGES, asked, sent, total)
-    return encoded(
-        AuditPage(items=items, total=total, limit=asked.limit, offset=asked.offset, next=following)
-    )
+    return encoded_page(AuditPage, CHANGES, asked, sent, items=items, total=total)
 
 
 def _tag(body: bytes) -> str:

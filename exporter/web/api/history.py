@@ -7,9 +7,9 @@ from aiohttp import web
 
 from exporter.history.queries import Filter, Row, check_page
 from exporter.outcome import Operation, Phase, Reason
-from exporter.web.api.declare import encoded, getting, in_time
+from exporter.web.api.declare import getting, in_time
 from exporter.web.api.models import Result, ResultPage
-from exporter.web.api.paging import next_page
+from exporter.web.api.paging import encoded_page
 from exporter.web.api.parameters import OfResults
 from exporter.web.api.units import milliseconds, time_of
 from exporter.web.keys import APP
@@ -30,15 +30,8 @@ async def history(request: web.Request, asked: OfResults) -> web.Response:
 def _page(connection: sqlite3.Connection, asked: OfResults, sent: dict[str, str]) -> bytes:
     wanted = Filter(asked.target, asked.operation, asked.since, asked.success)
     page = check_page(connection, wanted, asked.limit, asked.offset)
-    return encoded(
-        ResultPage(
-            items=[_result(row) for row in page.rows],
-            total=page.total,
-            limit=asked.limit,
-            offset=asked.offset,
-            next=next_page(PATH, asked, sent, page.total),
-        )
-    )
+    items = [_result(row) for row in page.rows]
+    return encoded_page(ResultPage, PATH, asked, sent, items=items, total=page.total)
 
 
 def _result(row: Row) -> Result:
