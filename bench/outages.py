@@ -1,12 +1,13 @@
 """R2's two outages of 2025, played again: how soon somebody is told, how often, and how soon all is over.
 
-    python -m bench.outages [--speed 20] [--only 2025-02-06] [--minutes M] [--seed 1] [--json FILE]
+    python -m bench.outages [--speed 20] [--only 2025-02-06] [--minutes M] [--push] [--seed 1] [--json FILE]
 
 A storage that fails as R2 did stands on loopback; the exporter probes it; a real Prometheus scrapes it and
 evaluates rules/; a real Alertmanager routes by rules/alertmanager.yml to receivers that note each
 notification. With --speed 20 every duration is a twentieth of what it is: those of the exporter, of the
 scrapes, of the rules (their ranges and `for`), of Alertmanager and of the outage; what is printed is
-converted back. --speed 1 runs in real time; with --minutes an outage is ended early.
+converted back. --speed 1 runs in real time; with --minutes an outage is ended early. With --push the
+exporter pushes its own alerts as well, as it does in real time alone: then both have to be one.
 """
 
 import argparse
@@ -36,6 +37,9 @@ ROOT = Path(__file__).parent.parent
 WRITES = (Operation.PUT, Operation.DELETE)
 WARM_UP = 600.0
 """Seconds of health before, so that every window is full."""
+
+SHORT = 300.0
+"""The same, before and after an outage that is ended early."""
 
 AFTER = 900.0
 """Seconds after the end in which all has to be over, and nothing may come."""
@@ -171,8 +175,8 @@ def seconds(value: float, speed: float) -> str:
     return f"{max(1, round(value * 1000 / speed))}ms"
 
 
-def settings(folder: Path, endpoint: str, speed: float) -> Path:
-    """The defaults, divided."""
+def settings(folder: Path, endpoint: str, speed: float, alertmanagers: Sequence[str]) -> Path:
+    """The defaults, divided; and to whom the exporter pushes alerts of its own."""
     path = folder / "exporter.yaml"
     target = {
         "name": "media",
@@ -189,7 +193,8 @@ def settings(folder: Path, endpoint: str, speed: float) -> Path:
             "half_open_max_wait": seconds(60, speed),
         },
     }
-    path.write_text(yaml.safe_dump({**sections, "targets": [target]}))
+    pushing = {"alertmanager": {"urls": list(alertmanagers)}}
+    path.write_text(yaml.safe_dump({**sections, **pushing, "targets": [target]}))
     return path
 
 
@@ -251,19 +256,12 @@ def program(*names: str) -> str:
 
 
 @asynccontextmanager
-async def monitored(folder: Path, storage: FaultServer, noted: Noted, speed: float) -> AsyncIterator[str]:
+async def monitored(
+    folder: Path, storage: FaultServer, noted: Noted, speed: float, push: bool
+) -> AsyncIterator[str]:
     """Exporter, Prometheus and Alertmanager at work; Alertmanager's URL."""
     async with AsyncExitStack() as stack:
         hook = await stack.enter_async_context(receivers(noted))
-        log = folder / "exporter.log"
-        exporter = [sys.executable, "-m", "exporter", "serve", "--web.listen-address=127.0.0.1:0"]
-        exporter += [
-            f"--config.file={settings(folder, storage.endpoint, speed)}",
-            f"--storage.path={folder / 'history.db'}",
-        ]
-        await stack.enter_async_context(process(*exporter, log=log))
-        scraped = (await address(log, r"url=\"?(http://[^\s\"]+)")).removeprefix("http://")
-
         log = folder / "alertmanager.log"
         alertmanager = [
             program("prometheus-alertmanager", "alertmanager"),
@@ -274,6 +272,16 @@ async def monitored(folder: Path, storage: FaultServer, noted: Noted, speed: flo
         ]
         await stack.enter_async_context(process(*alertmanager, log=log))
         notified = await address(log, r'msg="Listening on" address=(\S+)')
+
+        log = folder / "exporter.log"
+        pushed = [f"http://{notified}"] if push else []
+        exporter = [sys.executable, "-m", "exporter", "serve", "--web.listen-address=127.0.0.1:0"]
+        exporter += [
+            f"--config.file={settings(folder, storage.endpoint, speed, pushed)}",
+            f"--storage.path={folder / 'history.db'}",
+        ]
+        await stack.enter_async_context(process(*exporter, log=log))
+        scraped = (await address(log, r"url=\"?(http://[^\s\"]+)")).removeprefix("http://")
 
         scrape = {
             "global": {"scrape_interval": seconds(15, speed), "evaluation_interval": seconds(15, speed)},
@@ -320,14 +328,15 @@ async def active_alerts(url: str) -> int:
         return sum(each["labels"]["severity"] != "info" for each in await answer.json())
 
 
-async def play(outage: Outage, speed: float, minutes: float | None, seed: int) -> Row:
+async def play(outage: Outage, speed: float, minutes: float | None, seed: int, push: bool) -> Row:
     """One outage from health to health."""
     noted = Noted()
+    before, after = (WARM_UP, AFTER) if minutes is None else (SHORT, SHORT)
     lasts = outage.seconds + outage.residue_seconds if minutes is None else minutes * 60
     folder = Path(tempfile.mkdtemp(prefix="bench-outages-"))
     try:
-        async with fault_server() as storage, monitored(folder, storage, noted, speed) as alertmanager:
-            await asyncio.sleep(WARM_UP / speed if minutes is None else WARM_UP / 2 / speed)
+        async with fault_server() as storage, monitored(folder, storage, noted, speed, push) as manager:
+            await asyncio.sleep(before / speed)
             if noted.notifications:
                 raise SystemExit(f"told of something before anything failed: {noted.notifications}")
             noted.began = time.monotonic()
@@ -338,9 +347,9 @@ async def play(outage: Outage, speed: float, minutes: float | None, seed: int) -
             if minutes is not None:
                 storage.heal()
             over = None
-            while time.monotonic() < ended + (outage.residue_seconds + AFTER) / speed:
+            while time.monotonic() < ended + (outage.residue_seconds * (minutes is None) + after) / speed:
                 await asyncio.sleep(min(0.5, 5 / speed))
-                if over is None and await active_alerts(alertmanager) == 0:
+                if over is None and await active_alerts(manager) == 0:
                     over = time.monotonic()
             return row(outage, noted, speed, over - ended if over else None)
     finally:
@@ -384,7 +393,9 @@ async def run(arguments: argparse.Namespace) -> list[Row]:
     for outage in OUTAGES:
         if arguments.only in (None, outage.name):
             print(f"{outage.name}, {arguments.speed:g} times as fast", flush=True)
-            rows.append(await play(outage, arguments.speed, arguments.minutes, arguments.seed))
+            rows.append(
+                await play(outage, arguments.speed, arguments.minutes, arguments.seed, arguments.push)
+            )
     return rows
 
 
@@ -393,6 +404,7 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=20.0)
     parser.add_argument("--only", choices=[outage.name for outage in OUTAGES])
     parser.add_argument("--minutes", type=float, help="end the outage after so long")
+    parser.add_argument("--push", action="store_true", help="let the exporter push its alerts too")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
