@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.rules.cases import CASES, Case, one
+from tests.rules.cases import CASES, Case
 from tests.rules.promtool import STEP, promtool_test
+from tests.rules.shown import one
 from tests.rules.simulated import RULES
 
 RULE_OF = {
