@@ -4,13 +4,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl
-TEST_PACKAGES := prometheus prometheus-alertmanager curl
+TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl chromium
+TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-core
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint bench generate tools
+.PHONY: help run test lint bench pictures generate tools
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -31,6 +31,9 @@ bench: $(VENV)/.bench ## run every measurement in bench/
 		test -e "$$measurement" || { echo "bench/ holds no measurement"; break; }; \
 		echo "== $$measurement"; $(BIN)/python -m "bench.$$(basename "$$measurement" .py)" $(ARGS); \
 	done
+
+pictures: $(VENV)/.dev tools ## make the README's pictures of the status page anew
+	$(BIN)/python -m tools.screenshot
 
 generate: $(VENV)/.dev ## write the dashboards, the PrometheusRule and the configuration's schema anew
 	$(BIN)/python -m grafana.build

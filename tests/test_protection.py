@@ -52,12 +52,13 @@ async def test_the_page_for_people_may_use_what_it_holds_and_no_more(config: Pat
     async with running(config) as exporter:
         _, headers, page = await ask(exporter, "GET", "/")
     allowed = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
-    assert allowed["default-src"] == allowed["frame-ancestors"] == "'none'"
-    assert "<style>" in page
-    assert allowed["style-src"] == "'unsafe-inline'"
-    # Whatever else a page could hold would need a permission of its own.
-    assert not re.search(r"<(script|link|img|iframe|form|object|base)\b|\son\w+=|javascript:|url\(", page)
-    assert allowed.keys() == {"default-src", "style-src", "base-uri", "form-action", "frame-ancestors"}
+    assert allowed["default-src"] == allowed["frame-ancestors"] == allowed["base-uri"] == "'none'"
+    own = ("script-src", "style-src", "img-src", "connect-src", "form-action")
+    assert {allowed[each] for each in own} == {"'self'"}
+    # Trusted types: no text becomes markup or code.
+    assert (allowed["require-trusted-types-for"], allowed["trusted-types"]) == ("'script'", "'none'")
+    assert len(allowed) == len(own) + 5
+    assert not re.search(r"<style\b|<script>|\sstyle=|\son\w+=|javascript:|<(iframe|object|base)\b", page)
 
 
 async def test_the_web_config_has_the_last_word(config: Path) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from exporter.app import App
 from exporter.config import ConfigError
-from exporter.web import api, landing, lifecycle, metrics, probing
+from exporter.web import api, lifecycle, metrics, probing, status
 from exporter.web.auth import AccessPolicy, protect
 from exporter.web.body import whole_body
 from exporter.web.connection import Connections, Patience
@@ -58,7 +58,7 @@ class Server:
         application = web.Application(middlewares=[as_json, whole_body(self._patience.body)])
         application[APP] = self._app
         application[RELOAD] = self.reload
-        for routes in (landing.routes, metrics.routes, probing.routes, lifecycle.routes, api.routes):
+        for routes in (status.routes, metrics.routes, probing.routes, lifecycle.routes, api.routes):
             application.add_routes(routes)
         protect(application, lambda: self._policy)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
