@@ -123,7 +123,11 @@ async def test_an_exporter_that_is_gone_is_said(browser: Browser, config: Path, 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 async def test_it_is_accessible(browser: Browser, exporter: Running, scheme: str, width: int) -> None:
-    options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}, "bypass_csp": True}
+    options: dict[str, Any] = {
+        "color_scheme": scheme,
+        "viewport": {"width": width, "height": 900},
+        "bypass_csp": True,
+    }
     async with reading(browser, exporter.url, **options) as reader:
         await everything_opened(reader)
         found = await Axe().run(reader.page)
