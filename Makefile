@@ -4,8 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl chromium
-TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-core
+TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl chromium systemd-analyze
+TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-core systemd
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -35,10 +35,11 @@ bench: $(VENV)/.bench ## run every measurement in bench/
 pictures: $(VENV)/.dev tools ## make the README's pictures of the status page anew
 	$(BIN)/python -m tools.screenshot
 
-generate: $(VENV)/.dev ## write the dashboards, the PrometheusRule and the configuration's schema anew
+generate: $(VENV)/.dev ## write anew what is made from elsewhere: dashboards, PrometheusRule, schema, chart
 	$(BIN)/python -m grafana.build
 	$(BIN)/python -m rules.build
 	$(BIN)/python -m exporter.config.schema >exporter/config/exporter.schema.json
+	$(BIN)/python -m deploy.build
 
 # What the tests run besides Python.
 tools:
