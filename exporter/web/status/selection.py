@@ -86,7 +86,7 @@ def select(judged: Sequence[Judged], asked: Asked) -> Selection:
     if asked.opened is None:
         opened = [each.name for each in shown if each.status in FAILING][:OPENED_BY_ITSELF]
         if len(judged) == 1:
-            opened = [judged[0].name]
+            opened = [each.name for each in shown]
     else:
         opened = [each.name for each in shown if key_of(each.name) in asked.opened][:OPENED]
     return Selection(
