@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -62,6 +62,7 @@ class Alerting:
         self._due: dict[str, float] = {}
         self._raised_at: dict[tuple[str, AlertType], float] = {}
         self._unkept = False
+        self._resolving = asyncio.Lock()
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self._teller: asyncio.Task[None] | None = None
 
@@ -131,6 +132,8 @@ class Alerting:
         now, wall_clock = time.monotonic(), time.time()
         by_target: dict[str, list[Kept]] = {}
         for row in rows:
+            if row["type"] not in SEVERITIES:  # of a later version of this program
+                continue
             kept = Kept(
                 AlertType(row["type"]),
                 max(0.0, wall_clock - row["created_at"]),
@@ -140,10 +143,13 @@ class Alerting:
             by_target.setdefault(row["target"], []).append(kept)
             self._raised_at[row["target"], kept.type] = row["created_at"]
         for name, alerts in self._targets.items():
+            before = alerts.active  # of a history that could not be read at the start
             alerts.restore(by_target.pop(name, ()), states.get(name, State.CLOSED), now)
             self._due[name] = now
             for alert in alerts.active.values():
                 self._show(alert, active=True)
+            for kind in before.keys() & alerts.hidden.keys():
+                self._put(Change(Kind.RESOLVED, before[kind], End.BY_HAND))
         for name, gone in by_target.items():
             for each in gone:
                 self._put(Change(Kind.RESOLVED, Alert(name, each.type, each.message), End.TARGET_GONE))
@@ -151,12 +157,8 @@ class Alerting:
     async def carry_over(self) -> None:
         """Lets a history that missed something, or was begun anew, hold what is active. Raises
         HistoryUnavailableError."""
-        held = [
-            Held(alert.target, alert.type, alert.severity, alert.message, self._raised_at[alert.target, kind])
-            for alerts in self._targets.values()
-            for kind, alert in alerts.active.items()
-        ]
-        hidden = [(name, kind) for name, alerts in self._targets.items() for kind in alerts.hidden]
+        held = [self._held(each) for alerts in self._targets.values() for each in alerts.active.values()]
+        hidden = [self._held(each) for alerts in self._targets.values() for each in alerts.hidden.values()]
         await self._history.change(partial(keep_all, held=held, hidden=hidden, at=time.time()))
         self._unkept = False
 
@@ -171,22 +173,32 @@ class Alerting:
         Raises NoSuchAlertError, ResolvedAlreadyError, HistoryUnavailableError and SilenceError, and then
         nothing has changed.
         """
-        row = await self._history.read(partial(find_alert, number=number))
-        resolution = Resolution(by, notes)
-        if silence is not None and row["resolved_at"] is None:
-            until = time.time() + silence
-            labels = {"target": row["target"], "type": row["type"]}
-            comment = notes or f"resolved by hand: {row['message']}"
-            silenced = await self._pusher.silence(labels, until=until, by=by, comment=comment)
-            resolution = Resolution(by, notes, silenced, until)
-        row = await self._history.change(
-            partial(resolve_by_hand, number=number, resolution=resolution, at=time.time())
-        )
+        async with self._resolving:  # two at once would set two silences
+            row = await self._resolve(number, Resolution(by, notes), silence)
         if row["source"] == "exporter" and (alerts := self._targets.get(row["target"])) is not None:
             change = alerts.resolve(AlertType(row["type"]))
             self._take([change] if change is not None else [])
         log.info("alert resolved by hand", target=row["target"], type=row["type"], by=by)
         return row
+
+    async def _resolve(self, number: int, resolution: Resolution, silence: float | None) -> Row:
+        row = await self._history.read(partial(find_alert, number=number))
+        if silence is not None and row["resolved_at"] is None:
+            until, comment = time.time() + silence, resolution.notes or f"resolved by hand: {row['message']}"
+            labels = {"target": row["target"], "type": row["type"]}
+            silenced = await self._pusher.silence(labels, until=until, by=resolution.by, comment=comment)
+            resolution = replace(resolution, silence_id=silenced, silenced_until=until)
+        work = partial(resolve_by_hand, number=number, resolution=resolution, at=time.time())
+        try:
+            return await self._history.change(work)
+        except BaseException:
+            if resolution.silence_id is not None:
+                await self._pusher.end_silence(resolution.silence_id)
+            raise
+
+    def _held(self, alert: Alert) -> Held:
+        raised_at = self._raised_at[alert.target, alert.type]
+        return Held(alert.target, alert.type, alert.severity, alert.message, raised_at)
 
     def _take(self, changes: Iterable[Change]) -> None:
         for change in changes:

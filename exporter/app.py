@@ -25,7 +25,6 @@ from exporter.metrics import Metrics
 from exporter.on_demand import OnDemand, StoppingError
 from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
 from exporter.overrides import Changes
-from exporter.probe import Probe
 from exporter.recorder import Recorder
 from exporter.remembering import Remembering
 from exporter.runner import Runner, Slots
@@ -184,20 +183,19 @@ class App:
 
     async def _apply(self, file: Settings) -> None:
         settings = self.changed.over(file)
-        self.changed.file = file
         fresh = await asyncio.to_thread(self._changed_targets, settings)
         await self._configure_pushing(settings.alertmanager)
+        self.changed.file = file
         register_secrets(secrets_of(settings, getproxies_environment()))
         self.history.retain(_retention(settings))
         self.settings = settings
         self._slots.resize(settings.exporter.probes_in_flight)
-        gone = [name for name in self.targets if name not in {target.name for target in settings.targets}]
-        for name in gone:
+        for name in self.targets.keys() - {target.name for target in settings.targets}:
             self._probes.remove(name)
             self._sweeps.remove(name)
             self.alerting.end(name)
             self.metrics.remove_target(name)
-            self._retire(self.targets.pop(name).probe)
+            self._retire(self.targets.pop(name))
         for target in fresh:
             self._install(target)
             await asyncio.sleep(0)  # thousands of them at once would hold up the probes under way
@@ -253,7 +251,7 @@ class App:
             if not target.take_over(old, now):
                 old.breaker.reset(now)
                 self._recorder.last_words(name, old.breaker)
-            self._retire(old.probe)
+            self._retire(old)
         self._recorder.begin(target)
 
     async def _run_scheduled(self, name: str) -> None:
@@ -282,14 +280,16 @@ class App:
 
         def record(outcome: Outcome, reply: Reply) -> None:
             run.results.append((outcome, reply))
-            if cut := cut_short(outcome, target.settings.probe.timeout, limit):
+            if cut_short(outcome, target.settings.probe.timeout, limit):
                 admission.end()
+                self._recorder.cut_short(target, outcome)
             else:
                 admission.observe(outcome, time.monotonic())
-            self._recorder.outcome(target, outcome, judged=not cut)
+                self._recorder.outcome(target, outcome)
 
         try:
-            await target.probe.run(record, admission.order, limit, admit)
+            with target.running():
+                await target.probe.run(record, admission.order, limit, admit)
         finally:
             admission.end()
         reason = SkipReason.CIRCUIT_OPEN if admission.refused else SkipReason.OVERRUN
@@ -324,15 +324,14 @@ class App:
     def _count_lateness(self, seconds: float) -> None:
         self.metrics.lateness(seconds, time.monotonic())
 
-    def _retire(self, probe: Probe) -> None:
-        """Closes a probe once the run it may be in the middle of is over."""
-        longest = probe.target.probe.timeout * len(Operation)
+    def _retire(self, target: Target) -> None:
+        """Closes a target's connections once the runs that it may be in the middle of are over."""
 
         async def close_later() -> None:
             try:
-                await asyncio.sleep(longest)
+                await target.idle()
             finally:
-                await probe.close(CLEANUP_GRACE)
+                await target.probe.close(CLEANUP_GRACE)
 
         self._background.begin(close_later())
 

@@ -1,5 +1,6 @@
 """The settings in force: exporter.yaml's, and over them what was changed at run time and is kept."""
 
+import sqlite3
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -45,8 +46,11 @@ class KeptSettings:
         try:
             kept = await self._history.read(kept_overrides)
             laid_over(file, kept.values)
-        except (HistoryUnavailableError, SettingError) as error:
+        except HistoryUnavailableError as error:
             log.warning("settings changed at run time are not in force", cause=str(error))
+        except SettingError as error:
+            log.error("settings changed at run time do not fit and are let go", cause=str(error))
+            self.recalled = True
         else:
             self.kept, self.recalled = kept, True
 
@@ -56,7 +60,13 @@ class KeptSettings:
 
     async def _keep(self, where: Overrides, who: str, version: int | None) -> None:
         laid_over(self.file, merged(self.kept.values, where))
-        work = partial(keep_changes, where=where, who=who, at=time.time(), version=version)
+        in_force, at = self.kept if self.recalled else None, time.time()
+
+        def work(connection: sqlite3.Connection) -> Kept:
+            if in_force is not None:  # the file may have been begun anew just now
+                keep_again(connection, in_force)
+            return keep_changes(connection, where, who=who, at=at, version=version)
+
         before, self.kept = self.kept, await self._history.change(work)
         if self.kept.version != before.version:
             _tell(where, who)

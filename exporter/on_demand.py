@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from exporter.outcome import Operation
 from exporter.target import Run
 
+Key = tuple[str, frozenset[Operation], float | None]
 Perform = Callable[[str, Sequence[Operation], float | None], Awaitable[Run]]
 
 
@@ -19,7 +20,7 @@ class OnDemand:
 
     def __init__(self, perform: Perform) -> None:
         self._perform = perform
-        self._runs: dict[tuple[str, frozenset[Operation]], asyncio.Task[Run]] = {}
+        self._runs: dict[Key, asyncio.Task[Run]] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._stopping = False
 
@@ -29,7 +30,8 @@ class OnDemand:
         """
         if self._stopping:
             raise StoppingError
-        key = (name, frozenset(operations))
+        # What somebody's patience may cut short is no answer for others.
+        key = (name, frozenset(operations), limit)
         task = self._runs.get(key)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._in_turn(name, operations, limit))
@@ -55,8 +57,8 @@ class OnDemand:
             left = None if limit is None else limit - (time.monotonic() - asked)
             return await self._perform(name, operations, left)
 
-    def _done(self, key: tuple[str, frozenset[Operation]]) -> None:
+    def _done(self, key: Key) -> None:
         del self._runs[key]
         name = key[0]
-        if all(name != running for running, _ in self._runs):
-            del self._turns[name]
+        if all(name != running for running, _, _ in self._runs):
+            self._turns.pop(name, None)

@@ -59,6 +59,8 @@ def laid_over(settings: Settings, overrides: Overrides) -> Settings:
 
     A target that is no longer there is passed over. Raises SettingError.
     """
+    if not overrides:
+        return settings
     everywhere = overrides.get(ALL, {})
     targets = tuple(
         _changed(target, {**_given(everywhere), **_given(overrides.get(target.name, {}))})
@@ -101,6 +103,8 @@ def _shown(target: TargetSettings, place: Place) -> Any:
 
 
 def _changed(target: TargetSettings, changes: Changes) -> TargetSettings:
+    if not changes:
+        return target
     unknown = {setting: "there is no such setting" for setting in changes if setting not in SETTINGS}
     if unknown:
         raise SettingError(unknown)

@@ -65,19 +65,25 @@ class Recorder:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.join(), TELLING_SECONDS)
 
-    def outcome(self, target: Target, outcome: Outcome, *, judged: bool = True) -> None:
-        """An operation was performed, and the breaker has heard of it, if it is to be judged by that."""
+    def outcome(self, target: Target, outcome: Outcome) -> None:
+        """An operation was performed, and the breaker has heard of it."""
         if self._targets.get(outcome.target) is target:
             self._metrics.record(outcome)
             self._history.record(outcome)
             if change := target.status.observe(outcome):
                 tell_change(change)
-            if judged:
-                self._alerting.observe(outcome, time.monotonic())
+            self._alerting.observe(outcome, time.monotonic())
             self.standing(target)
         elif outcome.billed is not None:
             # This says nothing of what is probed now, but it cost.
             self._metrics.billed(outcome.target, outcome.billed)
+
+    def cut_short(self, target: Target, outcome: Outcome) -> None:
+        """A scrape's timeout ended an operation before its own. It says nothing of the storage, but it cost."""
+        if outcome.billed is not None:
+            self._metrics.billed(outcome.target, outcome.billed)
+        if self._targets.get(outcome.target) is target:
+            self._metrics.skip(outcome.target, outcome.operation, SkipReason.OVERRUN)
 
     def skipped(self, target: Target, run: Run) -> None:
         """Operations of a run were not sent."""

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import structlog
 
 from exporter.alerting import Alerting
+from exporter.breaker import State
 from exporter.history import History, HistoryUnavailableError
 from exporter.history.queries import last_breaker_events
 from exporter.kept_settings import KeptSettings
@@ -16,6 +17,7 @@ from exporter.recorder import Recorder
 from exporter.target import Target
 
 FOLLOW_INTERVAL = 0.5
+AFTER_ERROR = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -42,9 +44,7 @@ class Remembering:
         brings its alerts back."""
         try:
             await self._open_breakers()
-            now = time.monotonic()
-            states = {name: target.breaker.status(now).state for name, target in self._targets.items()}
-            await self._alerting.restore(states)
+            await self._alerting.restore(self._states())
         except HistoryUnavailableError as error:
             log.warning("open breakers and alerts of before are not known", cause=str(error))
 
@@ -59,16 +59,29 @@ class Remembering:
             state = self._history.state()
             if not state.up or (state.opened == opened and not self._alerting.unkept):
                 continue
-            with suppress(HistoryUnavailableError):
+            try:
                 async with applying():
-                    if self._changed.recalled:
-                        await self._changed.carry_over()
-                        await self._recorder.remind(self._targets.values())
-                    else:
-                        await self._changed.recall(self._changed.file)
-                        await self._open_breakers()
-                    await self._alerting.carry_over()
+                    await self._catch_up()
                 opened = state.opened
+            except HistoryUnavailableError:
+                continue
+            except Exception:
+                log.exception("the history does not know yet how all of it is")
+                await asyncio.sleep(AFTER_ERROR)
+
+    async def _catch_up(self) -> None:
+        if self._changed.recalled:
+            await self._changed.carry_over()
+            await self._recorder.remind(self._targets.values())
+        else:
+            await self._changed.recall(self._changed.file)
+            await self._open_breakers()
+            await self._alerting.restore(self._states())
+        await self._alerting.carry_over()
+
+    def _states(self) -> dict[str, State]:
+        now = time.monotonic()
+        return {name: target.breaker.status(now).state for name, target in self._targets.items()}
 
     async def _open_breakers(self) -> None:
         events = await self._history.read(partial(last_breaker_events, targets=list(self._targets)))

@@ -1,5 +1,8 @@
 """A target at work, and what came of one run of its operations."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from exporter.admission import TargetBreaker
@@ -28,6 +31,25 @@ class Target:
     instance: str
     breaker: TargetBreaker
     status: TargetStatus = field(default_factory=TargetStatus)
+    _runs: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """A run is under way."""
+        self._runs += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._runs -= 1
+            if not self._runs:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Waits until no run is under way."""
+        if self._runs:
+            await self._idle.wait()
 
     def take_over(self, old: "Target", now: float) -> bool:
         """Takes over what is known, after a reload. False for another place or other keys: these have a

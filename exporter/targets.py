@@ -28,9 +28,22 @@ class TlsContexts:
 
     def __init__(self) -> None:
         self._made: dict[tuple[str | None, bytes], ssl.SSLContext] = {}
+        self._latest: dict[str | None, ssl.SSLContext] = {}
 
     def get(self, ca_file: str | None) -> ssl.SSLContext:
-        """Raises OSError and ssl.SSLError for an unusable bundle."""
+        """A bundle that was good and no longer is leaves its last context in force.
+
+        Raises OSError and ssl.SSLError for one that never was.
+        """
+        try:
+            self._latest[ca_file] = self._current(ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            if ca_file not in self._latest:
+                raise
+            log.warning("the bundle of authorities of before stays in force", file=ca_file, cause=str(error))
+        return self._latest[ca_file]
+
+    def _current(self, ca_file: str | None) -> ssl.SSLContext:
         digest = hashlib.sha256(Path(ca_file).read_bytes()).digest() if ca_file else b""
         key = (ca_file, digest)
         if key not in self._made:

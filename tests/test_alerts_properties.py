@@ -62,7 +62,7 @@ class Machine(RuleBasedStateMachine):
                 since = self.active[kind][1] if kind in self.active else self.now
                 self.active[kind] = (change.alert, since)
         assert self.alerts.active == {kind: alert for kind, (alert, _) in self.active.items()}
-        assert self.alerts.hidden == self.by_hand
+        assert set(self.alerts.hidden) == self.by_hand
 
     def evaluate(self) -> None:
         self.take(self.alerts.evaluate(self.now))

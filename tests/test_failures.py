@@ -601,7 +601,7 @@ BODIES = st.binary(max_size=2048) | st.builds(
     body=BODIES,
     request_id=st.text("aé\t~"),
 )
-@hypothesis_settings(max_examples=150)
+@hypothesis_settings(max_examples=75)
 def test_every_answer_is_a_success_or_has_one_reason(
     operation: Operation, status: int, body: bytes, request_id: str
 ) -> None:

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import structlog
 
 from exporter.alertmanager.ledger import BATCH, Ledger, Pace
 from exporter.alertmanager.pushed import Pushed, to_json
+from exporter.alertmanager.silence import ONE as SILENCE
 from exporter.alertmanager.silence import PATH as SILENCES
 from exporter.alertmanager.silence import SilenceError, silence_id
 from exporter.outcome import Failure, Reason
@@ -108,6 +110,15 @@ class Member:
             except ValueError as error:
                 why = str(error)
         raise SilenceError(f"{self.url} set no silence: {why}", asked=True)
+
+    async def end_silence(self, silence_id: str) -> bool:
+        """Whether the member has taken a silence back."""
+        link = self._link
+        url = f"{self.url}{SILENCE}/{quote(silence_id, safe='')}"
+        exchange = await link.client.send(
+            "DELETE", url, link.headers, b"", timeout=link.timeout, max_body=MAX_BODY
+        )
+        return not isinstance(exchange.result, Exception) and exchange.result.status == 200
 
     async def last_words(self) -> None:
         """Tries once and briefly to tell what waits, and ends."""

@@ -5,6 +5,8 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from exporter.alertmanager import silence
 from exporter.alertmanager.ledger import Pace
 from exporter.alertmanager.member import Attempt, Link, Member
@@ -12,6 +14,8 @@ from exporter.alertmanager.pushed import Key, Pushed
 from exporter.alertmanager.silence import SilenceError
 from exporter.config import AlertmanagerSettings
 from exporter.s3.client import Client, tls_context
+
+log = structlog.get_logger(__name__)
 
 
 class Pusher:
@@ -52,6 +56,13 @@ class Pusher:
             except SilenceError as error:
                 refused = error
         raise refused
+
+    async def end_silence(self, silence_id: str) -> None:
+        """Takes a silence back, as far as a member can be spoken with."""
+        for member in list(self._members.values()):
+            if await member.end_silence(silence_id):
+                return
+        log.warning("a silence that is not wanted stays in Alertmanager", silence=silence_id)
 
     async def configure(self, settings: AlertmanagerSettings) -> None:
         """Begins with these members, or goes on with others. Raises OSError and ssl.SSLError for files

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from exporter.alertmanager.pushed import rfc3339
 
 PATH = "/api/v2/silences"
+ONE = "/api/v2/silence"
 LONGEST_COMMENT = 1000
 LONGEST_ID = 100
 

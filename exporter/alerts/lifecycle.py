@@ -72,9 +72,9 @@ class TargetAlerts:
         return {kind: held.alert for kind, held in self._held.items() if not held.hidden}
 
     @property
-    def hidden(self) -> frozenset[AlertType]:
+    def hidden(self) -> dict[AlertType, Alert]:
         """Those that were resolved by hand and whose condition lasts."""
-        return frozenset(kind for kind, held in self._held.items() if held.hidden)
+        return {kind: held.alert for kind, held in self._held.items() if held.hidden}
 
     def observe(self, outcome: Outcome, now: float) -> None:
         """An operation was performed, to its end."""

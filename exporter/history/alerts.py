@@ -1,7 +1,7 @@
 """Alerts as they are kept: raised, told of by Alertmanager, resolved by their condition's end or by hand."""
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ class Resolution:
     notes: str | None = None
     silence_id: str | None = None
     silenced_until: float | None = None
+
+
+CARRIED_OVER = "r2-exporter"
+"""Who resolved by hand what a history that was begun anew does not know more of."""
 
 
 class NoSuchAlertError(Exception):
@@ -71,17 +75,20 @@ class Held:
     raised_at: float
 
 
-def keep_all(
-    connection: Connection, held: Sequence[Held], hidden: Collection[tuple[str, str]], at: float
-) -> None:
+def keep_all(connection: Connection, held: Sequence[Held], hidden: Sequence[Held], at: float) -> None:
     """Makes the open alerts those that are active; `hidden` are resolved by hand, and their cause lasts."""
     lasting = {(row["target"], row["type"]): row for row in lasting_alerts(connection)}
     active = {(alert.target, alert.type): alert for alert in held}
-    for target, alert_type in lasting.keys() - active.keys() - set(hidden):
+    silent = {(alert.target, alert.type): alert for alert in hidden}
+    for target, alert_type in lasting.keys() - active.keys() - silent.keys():
         end_condition(connection, target, alert_type, at)
     for key, alert in active.items():
         if key not in lasting or lasting[key]["resolved_at"] is not None:
             raise_alert(connection, *key, alert.severity, alert.message, alert.raised_at)
+    for key in silent.keys() - lasting.keys():
+        alert = silent[key]
+        number = raise_alert(connection, *key, alert.severity, alert.message, alert.raised_at)
+        resolve_by_hand(connection, number, Resolution(CARRIED_OVER), at)
 
 
 def resolve_by_hand(connection: Connection, number: int, resolution: Resolution, at: float) -> Row:
@@ -207,7 +214,8 @@ def _resolved_by_hand(connection: Connection, notice: Notice) -> bool:
     """Whether somebody resolved it while it was firing, so that it is no new one."""
     found = connection.execute(
         "SELECT resolved_by FROM service_alerts WHERE target = :target AND type = :type "
-        "AND resolved_at >= :started_at AND resolved_by IS NOT NULL ORDER BY id DESC LIMIT 1",
+        "AND resolved_by IS NOT NULL AND (resolved_at >= :started_at OR condition_ended_at IS NULL "
+        "AND source = 'exporter') ORDER BY id DESC LIMIT 1",
         {"target": notice.target, "type": notice.type, "started_at": notice.started_at},
     ).fetchone()
     return found is not None

@@ -40,9 +40,14 @@ def kept_overrides(connection: sqlite3.Connection) -> Kept:
         "WHERE value IS NOT NULL"
     ).fetchall()
     values: dict[str, dict[str, Any]] = {}
-    for target, setting, value, _, _ in rows:
-        values.setdefault(target, {})[setting] = json.loads(value)
-    marks = {(target, setting): Mark(at, who) for target, setting, _, at, who in rows}
+    marks: dict[tuple[str, str], Mark] = {}
+    for target, setting, text, at, who in rows:
+        try:
+            value = json.loads(text)
+        except ValueError:  # somebody wrote it by hand
+            continue
+        values.setdefault(target, {})[setting] = value
+        marks[target, setting] = Mark(at or 0.0, who or "")
     return Kept(values, _version(connection), marks)
 
 

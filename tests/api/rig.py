@@ -51,11 +51,11 @@ class Api:
         async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
             return answer.headers["ETag"]
 
-    async def status(self, method: str, path: str, headers: Mapping[str, str]) -> int:
+    async def status(self, method: str, path: str, headers: Mapping[str, str], body: object = None) -> int:
         """What is answered, its body aside."""
         async with (
             aiohttp.ClientSession() as session,
-            session.request(method, self.url + path, headers=headers) as answer,
+            session.request(method, self.url + path, headers=headers, json=body) as answer,
         ):
             return answer.status
 

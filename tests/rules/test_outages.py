@@ -93,7 +93,7 @@ def notified(found: list[Firing], until: float) -> list[tuple[float, set[str]]]:
     return said
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("outage", [FEBRUARY, FEBRUARY_HANGING], ids=["refused", "hanging"])
 def test_when_everything_fails_one_page_comes_soon(outage: Outage, seed: int, tmp_path: Path) -> None:
     site, found = replayed(outage, seed, tmp_path)
@@ -107,7 +107,7 @@ def test_when_everything_fails_one_page_comes_soon(outage: Outage, seed: int, tm
     _one_page_and_all_is_over(found, outage)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_when_writes_and_some_reads_fail_one_page_comes(seed: int, tmp_path: Path) -> None:
     site, found = replayed(MARCH, seed, tmp_path)
     assert site.first_failure is not None

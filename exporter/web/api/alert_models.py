@@ -4,6 +4,7 @@ https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -12,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from exporter.history.alerts import Notice
 from exporter.web.api.models import Answer, Count
 from exporter.web.api.parameters import INTEGRAL, MOST, WHOLE, Body, Query
+from exporter.web.api.units import LATEST
 
 SEVERITIES: Mapping[str, str] = {"info": "LOW", "warning": "MEDIUM", "high": "HIGH", "critical": "CRITICAL"}
 """By the label that rules give. One that is none of these counts as a warning."""
@@ -75,9 +77,14 @@ class WebhookAlert(Foreign):
             severity=SEVERITIES.get(self.labels.get("severity", ""), "MEDIUM"),
             message=message[:LONGEST_TEXT],
             receiver=receiver[:LONGEST_LABEL],
-            started_at=self.starts_at.timestamp(),
-            ended_at=None if self.status == "firing" else (ended or self.starts_at).timestamp(),
+            started_at=_seconds(self.starts_at),
+            ended_at=None if self.status == "firing" else _seconds(ended or self.starts_at),
         )
+
+
+def _seconds(moment: datetime) -> float:
+    """Unix seconds that can be written down again, whatever was sent."""
+    return min(max(moment.timestamp(), 0.0), LATEST)
 
 
 class WebhookBody(Body):

@@ -77,7 +77,7 @@ async def change_config(request: web.Request, asked: OfTarget, body: ConfigChang
     if name is not None and name not in app.targets:
         return unknown_target(name)
     change = partial(app.change, name or ALL, body.changes(), CALLER.get())
-    return await _changed(request, name, change)
+    return await _changed(request, asked.target, change)
 
 
 @getting(CHANGES, query=Paged, answer=AuditPage, refusals=(503,))

@@ -11,9 +11,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from exporter.outcome import Operation
-
-LATEST = 253_402_300_799.0
-"""The last second of the year 9999, which RFC 3339 can write."""
+from exporter.web.api.units import LATEST
 
 FARTHEST = 1_000_000_000
 """The last place at which a page can begin."""

@@ -27,7 +27,12 @@ async def reset(request: web.Request, asked: OfTarget, _body: NoBody) -> web.Res
     names = _names(app, asked)
     await app.reset_breakers(names)
     now, wall_clock = time.monotonic(), time.time()
-    items = [breaker_seen(name, app.targets[name].breaker.status(now), now, wall_clock) for name in names]
+    # A reload may have removed some meanwhile.
+    items = [
+        breaker_seen(name, app.targets[name].breaker.status(now), now, wall_clock)
+        for name in names
+        if name in app.targets
+    ]
     return answered(Breakers(items=items, events=None))
 
 

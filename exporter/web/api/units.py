@@ -3,6 +3,9 @@
 import math
 from datetime import UTC, datetime
 
+LATEST = 253_402_300_799.0
+"""The last second of the year 9999, which RFC 3339 can write."""
+
 
 def milliseconds(seconds: float | None) -> float | None:
     """To the microsecond; null for what is not known or never ends."""
@@ -10,8 +13,8 @@ def milliseconds(seconds: float | None) -> float | None:
 
 
 def time_of(unix: float) -> datetime:
-    """Unix seconds as a time in UTC, to the millisecond."""
-    return datetime.fromtimestamp(round(unix, 3), UTC)
+    """Unix seconds as a time in UTC, to the millisecond; what RFC 3339 cannot write is the nearest it can."""
+    return datetime.fromtimestamp(round(min(max(unix, 0.0), LATEST), 3), UTC)
 
 
 def time_or_none(unix: float | None) -> datetime | None:
