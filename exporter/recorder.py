@@ -79,7 +79,7 @@ class Recorder:
             self._metrics.billed(outcome.target, outcome.billed)
 
     def cut_short(self, target: Target, outcome: Outcome) -> None:
-        """A scrape's timeout ended an operation before its own. It says nothing of the storage, but it cost."""
+        """A scrape's timeout ended an operation before its own: it cost, but says nothing of the storage."""
         if outcome.billed is not None:
             self._metrics.billed(outcome.target, outcome.billed)
         if self._targets.get(outcome.target) is target:
