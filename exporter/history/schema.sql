@@ -79,9 +79,11 @@ CREATE TABLE service_alerts (
     condition_ended_at REAL            -- NULL while what raised it lasts, even once it is resolved by hand
 );
 CREATE UNIQUE INDEX service_alerts_open ON service_alerts (target, type) WHERE resolved_at IS NULL;
+CREATE INDEX service_alerts_open_by_time ON service_alerts (created_at) WHERE resolved_at IS NULL;
 CREATE INDEX service_alerts_lasting ON service_alerts (target, type)
     WHERE condition_ended_at IS NULL AND source = 'exporter';
 CREATE INDEX service_alerts_by_time ON service_alerts (created_at);
+CREATE INDEX service_alerts_by_end ON service_alerts (resolved_at);
 CREATE INDEX service_alerts_by_target ON service_alerts (target, type, id);
 
 -- One row a setting; `target` is '' for all targets. A NULL value leaves it to exporter.yaml.

@@ -4,11 +4,23 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 
+from exporter.history.alerts import (
+    Notice,
+    Resolution,
+    alert_page,
+    end_condition,
+    keep_notices,
+    lasting_alerts,
+    raise_alert,
+    resolve_by_hand,
+    update_alert,
+)
 from exporter.history.backlog import Batch
 from exporter.history.queries import (
     Filter,
@@ -24,7 +36,10 @@ from exporter.outcome import Operation
 from tests.history.rig import DAY, HOUR, MIDNIGHT, check, event, in_memory
 
 # Views call the table by another name.
-SCAN = re.compile(r"SCAN (r2_health_checks|checks|r2_operation_metrics)\b")
+PARTIAL = r"(?! USING (COVERING )?INDEX service_alerts_(open|lasting))"
+"""An index that holds but the alerts that are wanted may be read whole."""
+
+SCAN = re.compile(rf"SCAN (r2_health_checks|checks|r2_operation_metrics|service_alerts{PARTIAL})\b")
 VIEWS = ("latest_health_checks", "error_rate_per_hour", "slowest_per_hour", "open_alerts")
 FILTERS = [
     Filter(*wanted)
@@ -113,6 +128,24 @@ def test_writing_and_letting_go_use_indexes() -> None:
     with closing(in_memory()) as connection:
         assert not scans(connection, write_and_trim)
         assert connection.execute("SELECT count(*) FROM r2_health_checks").fetchone()[0] == 0
+
+
+def test_alerts_use_indexes() -> None:
+    notice = Notice("a", "slow_response", "MEDIUM", "slow", "pager", MIDNIGHT, None)
+
+    def live(connection: sqlite3.Connection) -> None:
+        number = raise_alert(connection, "a", "high_error_rate", "HIGH", "half", MIDNIGHT)
+        update_alert(connection, "a", "high_error_rate", "more", MIDNIGHT)
+        keep_notices(connection, [notice, replace(notice, ended_at=MIDNIGHT + HOUR)], MIDNIGHT)
+        resolve_by_hand(connection, number, Resolution("ops"), MIDNIGHT)
+        end_condition(connection, "a", "high_error_rate", MIDNIGHT)
+        assert lasting_alerts(connection) == []
+        assert alert_page(connection, None, resolved=False, limit=50, offset=0) == (0, [])
+        assert alert_page(connection, "a", resolved=False, limit=50, offset=0) == (0, [])
+        assert alert_page(connection, "a", resolved=True, limit=50, offset=0)[0] == 2
+
+    with closing(in_memory()) as connection:
+        assert not scans(connection, live)
 
 
 def test_events_are_listed_newest_first() -> None:
