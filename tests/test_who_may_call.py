@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.web.access import AccessPolicy
 from exporter.web.server import Server
@@ -139,3 +140,12 @@ async def test_a_reload_replaces_tokens_at_once(tmp_path: Path) -> None:
         assert (await exporter.get("/metrics", **CALLERS["grafana"]))[
             0
         ] == 200  # what was good stays in force
+
+
+async def test_an_exporter_that_takes_no_writes_says_so_at_the_start(tmp_path: Path) -> None:
+    config = write(tmp_path / "exporter.yaml", target("media", "http://127.0.0.1:1", "media"))
+    for listen, off in ((("127.0.0.1", 0), False), (("0.0.0.0", 0), True)):
+        with capture_logs() as logs:
+            async with running(config, listen=[listen]):
+                pass
+        assert any("writes are off" in entry["event"] for entry in logs) == off

@@ -76,6 +76,11 @@ class AccessPolicy:
             rate_limit=web.rate_limit if web.rate_limit.interval else None,
         )
 
+    @property
+    def takes_no_writes(self) -> bool:
+        """Whether every write is refused, for nobody could prove that he may."""
+        return not (self.tokens or self.users or self.loopback_only)
+
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
@@ -145,7 +150,8 @@ def _decide_open_write(request: RequestFacts, policy: AccessPolicy) -> Allow | D
             "writes_disabled",
             "Writes are off: the exporter listens on more than loopback, and neither an API token nor a login"
             " is set. Set R2_EXPORTER_API_TOKEN, or api.token_file in exporter.yaml, or basic_auth_users in"
-            " the file of --web.config.file.",
+            " the file of --web.config.file; or listen on loopback alone:"
+            " --web.listen-address=127.0.0.1:9977.",
         )
     # A foreign name that resolves to 127.0.0.1 makes a browser see that site's pages as ours.
     if not is_loopback(host_of(request.host or "")):

@@ -55,6 +55,11 @@ class Server:
         if config.tls is not None:
             self._tls = ServerTls.listening(config.tls)
         self._policy = self._policy_of(config)
+        if self._policy.takes_no_writes:
+            log.warning(
+                "writes are off: the API's POST and PUT, and Alertmanager's webhook",
+                mend="set R2_EXPORTER_API_TOKEN, or listen on loopback: --web.listen-address=127.0.0.1:9977",
+            )
         application = web.Application(middlewares=[as_json, whole_body(self._patience.body)])
         application[APP] = self._app
         application[RELOAD] = self.reload
