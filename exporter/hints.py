@@ -59,6 +59,10 @@ _BY_STATUS = {
 
 
 _BY_WORDS = {
+    "cannot connect": (
+        "Check the address and port in `endpoint`, that the storage runs, and what stands between: a "
+        "firewall or a proxy."
+    ),
     "cannot resolve": "Check `endpoint`, or `account_id` and `jurisdiction`; then this machine's resolver.",
     "WRONG_VERSION_NUMBER": "The other side speaks no TLS: write http:// in `endpoint`, or another port.",
     "local issuer": "If the storage has an authority of its own, name it in `ca_file`.",
