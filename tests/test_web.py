@@ -184,7 +184,9 @@ async def test_a_scraper_that_leaves_in_the_middle_is_no_error(tmp_path: Path, s
                 await reader.read(10)
                 writer.transport.abort()
             status, _ = await exporter.get("/metrics")
-        assert (status, logs) == (200, [])
+        # Of so many targets the turn of one's sweep may come meanwhile.
+        said = [entry for entry in logs if entry["event"] != "leftovers not swept"]
+        assert (status, said) == (200, [])
 
 
 # --- /probe ---
