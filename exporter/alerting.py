@@ -61,7 +61,8 @@ class Alerting:
         self._targets: dict[str, TargetAlerts] = {}
         self._due: dict[str, float] = {}
         self._raised_at: dict[tuple[str, AlertType], float] = {}
-        self._unkept = False
+        self.unkept = False
+        """Whether the history missed something."""
         self._resolving = asyncio.Lock()
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self._teller: asyncio.Task[None] | None = None
@@ -109,9 +110,11 @@ class Alerting:
         """Raises and resolves what follows from what was told of a target."""
         if (alerts := self._targets.get(name)) is not None:
             self._take(alerts.evaluate(now))
-            self._due[name] = alerts.next_change_at(now)
-            if self._due[name] == math.inf:
-                del self._due[name]
+            due = alerts.next_change_at(now)
+            if due < math.inf:
+                self._due[name] = due
+            else:
+                self._due.pop(name, None)
 
     def tick(self, now: float) -> None:
         """Evaluates those targets for which time alone changes something."""
@@ -160,12 +163,7 @@ class Alerting:
         held = [self._held(each) for alerts in self._targets.values() for each in alerts.active.values()]
         hidden = [self._held(each) for alerts in self._targets.values() for each in alerts.hidden.values()]
         await self._history.change(partial(keep_all, held=held, hidden=hidden, at=time.time()))
-        self._unkept = False
-
-    @property
-    def unkept(self) -> bool:
-        """Whether the history missed something."""
-        return self._unkept
+        self.unkept = False
 
     async def resolve(self, number: int, *, by: str, notes: str | None, silence: float | None) -> Row:
         """Resolves an alert by hand; the row. `silence` is how many seconds Alertmanager is to say nothing.
@@ -229,7 +227,7 @@ class Alerting:
         try:
             await asyncio.wait_for(self._history.change(partial(_keep_all, batch=batch)), KEEPING_SECONDS)
         except (HistoryUnavailableError, TimeoutError):
-            self._unkept = True
+            self.unkept = True
 
     def _tell(self, news: _News) -> None:
         change = news.change
