@@ -1,10 +1,8 @@
-"""Metric families whose text is rendered when it has changed, not at every scrape.
+"""Metric families, and the pages that a scrape is answered with.
 
-prometheus_client formats each line anew for each scrape, which stalls the event loop for a second
-at a hundred thousand lines. Here the series of one family and one owner (a target) form a block that
-keeps its text until one of them changes. A scrape renders the changed blocks, joins the rest and
-gives way in between. Rendering at once, at each change, costs the same in all (bench/scrape.py) and
-is wasted where probes outnumber scrapes. Everything runs on the event loop's thread, without locks.
+prometheus_client formats each line anew, label by label, which stalls the event loop for a second at a
+hundred thousand lines. Here a scrape joins text that is ready with numbers (`exporter.blocks`), and gives
+way in between. Everything runs on the event loop's thread, without locks.
 
 Formats: Prometheus text 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/) and
 OpenMetrics 1.0.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/), both written as
@@ -13,15 +11,31 @@ prometheus_client writes them, without `_created` samples.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+from functools import partial
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
-from exporter.series import Buckets, Counter, Format, Gauge, Histogram, Labels, Series, escape
+from exporter.blocks import OWNER, Block, Key, Shapes
+from exporter.series import (
+    Buckets,
+    Counter,
+    Format,
+    Gauge,
+    Histogram,
+    Labels,
+    escape,
+    histogram_heads,
+    simple_heads,
+)
 
-CHUNK_BYTES = 32 * 1024
-"""Render gives way after this much text: under 1 ms of work even where every line is new."""
+CHUNK_BYTES = 64 * 1024
+"""Render gives way after this much text: about a tenth of a millisecond of work."""
+
+PART_COST = 400
+"""Bytes of text that could be made in the time that a part costs however short it is."""
 
 _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
@@ -40,41 +54,44 @@ def negotiate(accept: str | None) -> tuple[Format, str]:
     return Format.TEXT, content_type
 
 
-S = TypeVar("S", bound=Series)
+S = TypeVar("S", bound=Counter | Gauge | Histogram)
 
 
-class _Block(Generic[S]):
-    """The series of one family that belong to one owner, and their text while it holds."""
+class _Owners(dict[str | None, bytes]):
+    """The owners' names as they stand in their label; made once, for they are in every line."""
 
-    __slots__ = ("rendered", "series")
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self.label = label
 
-    def __init__(self) -> None:
-        self.series: dict[tuple[object, ...], S] = {}
-        self.rendered: dict[Format, bytes] = {}
-
-    def text(self, fmt: Format) -> bytes:
-        if fmt not in self.rendered:
-            text = "".join([series.text(fmt) for series in self.series.values()])
-            # A lone surrogate in a label (from the environment, say) must not cost the whole page.
-            self.rendered[fmt] = text.encode(errors="replace")
-        return self.rendered[fmt]
+    def __missing__(self, owner: str | None) -> bytes:
+        written = self[owner] = _clean(owner or "").encode()
+        return written
 
 
 class Family(Generic[S]):
-    """All series of one metric name. Made by a Registry."""
+    """All series of one metric name. Made by a Registry.
+
+    `heads` gives the text before each value of a series with these labels, `series` the series whose
+    values begin at a place of a block.
+    """
 
     def __init__(
         self,
         header: Mapping[Format, bytes],
         label_names: Sequence[str],
-        partition: str,
-        new: Callable[[Labels, Callable[[], None]], S],
+        owners: _Owners,
+        heads: Callable[[Labels], list[str]],
+        series: Callable[[Block, int], S],
     ) -> None:
         self.header = header
         self._names = tuple(label_names)
-        self._owner = self._names.index(partition) if partition in self._names else None
-        self._new = new
-        self._blocks: dict[str | None, _Block[S]] = {}
+        self._owners = owners
+        self._owner = self._names.index(owners.label) if owners.label in self._names else None
+        self._heads = heads
+        self._series = series
+        self._shapes = Shapes(self._heads_of)
+        self._blocks: dict[str | None, Block] = {}
 
     def labels(self, /, *values: str, **more: str) -> S:
         """The series with these values of the family's labels, made at zero if it is new.
@@ -82,16 +99,17 @@ class Family(Generic[S]):
         `more` are labels that this series has beyond those of its family. Raises ValueError for a
         missing or surplus value and for a name that is no label name.
         """
-        owner = None if self._owner is None else values[self._owner]
-        key: tuple[object, ...] = (*values, *sorted(more.items())) if more else values
-        block = self._blocks.get(owner)
-        if block and key in block.series:
-            return block.series[key]
-        labels = sorted([*zip(self._names, values, strict=True), *more.items()])
-        _check_labels([name for name, _ in labels])
-        block = block or self._blocks.setdefault(owner, _Block())
-        block.rendered.clear()
-        return block.series.setdefault(key, self._new(labels, block.rendered.clear))
+        if len(values) != len(self._names):
+            raise ValueError(f"{len(values)} values for the labels {', '.join(self._names)}")
+        owner, key = None, values
+        if self._owner is not None:
+            owner, key = values[self._owner], (*values[: self._owner], OWNER, *values[self._owner + 1 :])
+        if more:
+            key += tuple(chain.from_iterable(sorted(more.items())))
+        block = self._blocks.get(owner) or Block(self._shapes.empty)
+        place = block.place(key)
+        self._blocks[owner] = block
+        return self._series(block, place)
 
     def remove(self, owner: str | None, /, **labels: str) -> None:
         """Drop the owner's series with these label values; a family without such a label keeps its own.
@@ -102,23 +120,31 @@ class Family(Generic[S]):
         if block is None or not labels.keys() <= set(self._names):
             return
         wanted = [(self._names.index(name), value) for name, value in labels.items()]
-        for key in [key for key in block.series if all(key[at] == value for at, value in wanted)]:
-            del block.series[key]
-        block.rendered.clear()
-        if not block.series:
+        left = block.without(lambda key: all(key[at] == value for at, value in wanted))
+        if left.values:
+            self._blocks[owner] = left
+        else:
             del self._blocks[owner]
 
     def parts(self, fmt: Format, owner: str | None) -> Iterator[bytes]:
         """The header and the blocks (the owner's alone, if given); nothing while there are no series."""
         # A copy, because targets come and go while a scrape gives way.
         if owner is None:
-            blocks = list(self._blocks.values())
+            blocks = list(self._blocks.items())
         else:
-            blocks = [self._blocks[owner]] if owner in self._blocks else []
+            blocks = [(owner, self._blocks[owner])] if owner in self._blocks else []
         if blocks:
             yield self.header[fmt]
-        for block in blocks:
-            yield block.text(fmt)
+        with_exemplars = fmt is Format.OPENMETRICS
+        for name, block in blocks:
+            yield block.text(self._owners[name], with_exemplars=with_exemplars)
+
+    def _heads_of(self, key: Key) -> list[str]:
+        values = [OWNER if at == self._owner else _clean(value) for at, value in enumerate(key)]
+        more = zip(key[len(self._names) :: 2], values[len(self._names) + 1 :: 2], strict=True)
+        labels = sorted([*zip(self._names, values, strict=False), *more])
+        _check_labels([name for name, _ in labels])
+        return self._heads(labels)
 
 
 class Registry:
@@ -129,42 +155,31 @@ class Registry:
     """
 
     def __init__(self, partition: str, collectors: CollectorRegistry | None = None) -> None:
-        self._partition = partition
+        self._owners = _Owners(partition)
         self._collectors = collectors
-        self._families: dict[str, Family[Counter] | Family[Gauge] | Family[Histogram]] = {}
+        self._families: dict[str, Family[Any]] = {}
 
     def counter(self, name: str, description: str, label_names: Sequence[str] = ()) -> Family[Counter]:
         """Raises ValueError unless the name ends in `_total`."""
         if not name.endswith("_total"):
             raise ValueError(f"counter {name} does not end in _total")
         header = _header(name, "counter", description, open_metrics_name=name.removesuffix("_total"))
-        family = Family(
-            header, label_names, self._partition, lambda labels, changed: Counter(name, labels, changed)
+        return self._add(
+            name, Family(header, label_names, self._owners, partial(simple_heads, name), Counter)
         )
-        self._add(name, family)
-        return family
 
     def gauge(self, name: str, description: str, label_names: Sequence[str] = ()) -> Family[Gauge]:
         header = _header(name, "gauge", description)
-        family = Family(
-            header, label_names, self._partition, lambda labels, changed: Gauge(name, labels, changed)
-        )
-        self._add(name, family)
-        return family
+        heads = partial(simple_heads, name)
+        return self._add(name, Family(header, label_names, self._owners, heads, Gauge))
 
     def histogram(
         self, name: str, description: str, label_names: Sequence[str] = (), *, buckets: Iterable[float]
     ) -> Family[Histogram]:
         """Raises ValueError unless the bucket edges rise strictly from above zero."""
-        shape = Buckets.of(buckets)
-        family = Family(
-            _header(name, "histogram", description),
-            label_names,
-            self._partition,
-            lambda labels, changed: Histogram(name, labels, changed, shape),
-        )
-        self._add(name, family)
-        return family
+        shape, header = Buckets.of(buckets), _header(name, "histogram", description)
+        heads, series = partial(histogram_heads, name, shape), partial(Histogram, shape.edges)
+        return self._add(name, Family(header, label_names, self._owners, heads, series))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -175,6 +190,7 @@ class Registry:
         """Drop the owner's series, or only those of them with these label values."""
         for family in self._families.values():
             family.remove(owner, **labels)
+        self._owners.pop(owner, None)
 
     def render(self, fmt: Format, owner: str | None = None) -> Iterator[bytes]:
         """The page in chunks of about CHUNK_BYTES; `await asyncio.sleep(0)` after each lets others run.
@@ -185,7 +201,7 @@ class Registry:
         size = 0
         for part in self._parts(fmt, owner):
             chunk.append(part)
-            size += len(part)
+            size += len(part) + PART_COST
             if size >= CHUNK_BYTES:
                 yield b"".join(chunk)
                 chunk, size = [], 0
@@ -201,10 +217,16 @@ class Registry:
         if fmt is Format.OPENMETRICS:
             yield b"# EOF\n"
 
-    def _add(self, name: str, family: Family[Counter] | Family[Gauge] | Family[Histogram]) -> None:
+    def _add(self, name: str, family: Family[S]) -> Family[S]:
         if not _METRIC_NAME.fullmatch(name) or name in self._families:
             raise ValueError(f"metric name {name!r} is invalid or taken")
         self._families[name] = family
+        return family
+
+
+def _clean(value: str) -> str:
+    """A lone surrogate in a label (from the environment, say) must not cost the whole page."""
+    return escape(value).encode(errors="replace").decode()
 
 
 def _check_labels(names: Sequence[str]) -> None:

@@ -1,22 +1,18 @@
 """Counters, gauges and histograms of one label set each, and the text they are written as."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from math import inf
-from typing import Protocol
 
-from prometheus_client.utils import floatToGoString
+from exporter.blocks import Block, go_number
 
 Labels = list[tuple[str, str]]
 
 EXEMPLAR_LIMIT = 128
 """Characters an exemplar's label names and values may have in sum (OpenMetrics 1.0.0)."""
-
-_EXPONENT_FROM = 1_000_000  # from here on floatToGoString writes 1e+06
-_number: Callable[[float], str] = floatToGoString
 
 
 class Format(StrEnum):
@@ -41,58 +37,41 @@ class Exemplar:
         if length > EXEMPLAR_LIMIT:
             raise ValueError(f"exemplar labels have {length} characters, the limit is {EXEMPLAR_LIMIT}")
 
-    def suffix(self, value: float) -> str:
+    def suffix(self, value: float) -> bytes:
         """What follows the sample's value on its line."""
-        return f" # {{{_join(sorted(self.labels.items()))}}} {_number(value)} {self.timestamp}"
-
-
-class Series(Protocol):
-    """One label set of a family."""
-
-    def text(self, fmt: Format, /) -> str: ...
+        number, labels = go_number(value), _join(sorted(self.labels.items()))
+        return f" # {{{labels}}} {number} {self.timestamp}".encode(errors="replace")
 
 
 class Counter:
-    """A sum that only grows."""
+    """A sum that only grows. For use at once, as are the others: its place may be another's later."""
 
-    __slots__ = ("_changed", "_exemplar", "_head", "_value")
+    __slots__ = ("_block", "_place")
 
-    def __init__(self, name: str, labels: Labels, changed: Callable[[], None]) -> None:
-        self._head = f"{name}{_braced(labels)} "
-        self._changed = changed
-        self._value = 0.0
-        self._exemplar = ""
+    def __init__(self, block: Block, place: int) -> None:
+        self._block = block
+        self._place = place
 
     def inc(self, amount: float = 1.0, exemplar: Exemplar | None = None) -> None:
         """Add `amount`. Raises ValueError if it is negative."""
         if amount < 0:
             raise ValueError("a counter cannot go down")
-        self._value += amount
+        self._block.values[self._place] += amount
         if exemplar:
-            self._exemplar = exemplar.suffix(amount)
-        self._changed()
-
-    def text(self, fmt: Format, /) -> str:
-        exemplar = self._exemplar if fmt is Format.OPENMETRICS else ""
-        return f"{self._head}{_number(self._value)}{exemplar}\n"
+            self._block.exemplify(self._place, exemplar.suffix(amount))
 
 
 class Gauge:
     """A value that goes up and down."""
 
-    __slots__ = ("_changed", "_head", "_value")
+    __slots__ = ("_block", "_place")
 
-    def __init__(self, name: str, labels: Labels, changed: Callable[[], None]) -> None:
-        self._head = f"{name}{_braced(labels)} "
-        self._changed = changed
-        self._value = 0.0
+    def __init__(self, block: Block, place: int) -> None:
+        self._block = block
+        self._place = place
 
     def set(self, value: float) -> None:
-        self._value = value
-        self._changed()
-
-    def text(self, _fmt: Format, /) -> str:
-        return f"{self._head}{_number(self._value)}\n"
+        self._block.values[self._place] = value or 0.0  # not -0.0: it is the same number
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,63 +87,46 @@ class Buckets:
         finite = tuple(edges)
         if not finite or not all(low < high for low, high in pairwise((0.0, *finite, inf))):
             raise ValueError("bucket edges must rise strictly from above zero")
-        return cls(finite, tuple(f'le="{_number(edge)}"' for edge in (*finite, inf)))
+        return cls(finite, tuple(f'le="{go_number(edge)}"' for edge in (*finite, inf)))
 
 
 class Histogram:
-    """Observations counted by bucket, with their sum."""
+    """Observations counted by bucket, with their sum.
 
-    __slots__ = (
-        "_after",
-        "_before",
-        "_buckets",
-        "_changed",
-        "_counts",
-        "_exemplars",
-        "_labels",
-        "_name",
-        "_sum",
-    )
+    Its values are the lines of its text: the count of each bucket and those below it, then of all, then
+    the sum.
+    """
 
-    def __init__(self, name: str, labels: Labels, changed: Callable[[], None], buckets: Buckets) -> None:
-        # `le` takes its place in the alphabetical order of the labels.
-        self._before = f"{name}_bucket{{" + "".join(f"{_join([p])}," for p in labels if p[0] < "le")
-        self._after = "".join(f",{_join([p])}" for p in labels if p[0] > "le") + "} "
-        self._name = name
-        self._labels = _braced(labels)
-        self._changed = changed
-        self._buckets = buckets
-        self._counts = [0] * len(buckets.labels)
-        self._exemplars: list[str] = []
-        self._sum = 0.0
+    __slots__ = ("_block", "_edges", "_place")
+
+    def __init__(self, edges: Sequence[float], block: Block, place: int) -> None:
+        self._block = block
+        self._place = place
+        self._edges = edges
 
     def observe(self, value: float, exemplar: Exemplar | None = None) -> None:
-        """Count `value`, which must not be NaN, into the bucket it belongs to."""
-        index = bisect_left(self._buckets.edges, value)
-        self._counts[index] += 1
-        self._sum += value
+        """Count `value`, which must not be NaN, into the bucket it belongs to and all above."""
+        values, bucket = self._block.values, self._place + bisect_left(self._edges, value)
+        total = self._place + len(self._edges) + 2
+        for place in range(bucket, total):
+            values[place] += 1
+        values[total] += value
         if exemplar:
-            if not self._exemplars:
-                self._exemplars = [""] * len(self._counts)
-            self._exemplars[index] = exemplar.suffix(value)
-        self._changed()
+            self._block.exemplify(bucket, exemplar.suffix(value))
 
-    def text(self, fmt: Format, /) -> str:
-        before, after, total = self._before, self._after, sum(self._counts)
-        # A whole number below the exponent is its digits and ".0": a third of floatToGoString's time.
-        counts: Iterable[int | str] = accumulate(self._counts)
-        point = ".0"
-        if total >= _EXPONENT_FROM:
-            counts, point = map(_number, accumulate(self._counts)), ""
-        if fmt is Format.OPENMETRICS and self._exemplars:
-            rows = zip(self._buckets.labels, counts, self._exemplars, strict=True)
-            lines = [f"{before}{le}{after}{count}{point}{exemplar}\n" for le, count, exemplar in rows]
-        else:
-            pairs = zip(self._buckets.labels, counts, strict=True)
-            lines = [f"{before}{le}{after}{count}{point}\n" for le, count in pairs]
-        lines.append(f"{self._name}_count{self._labels} {_number(total)}\n")
-        lines.append(f"{self._name}_sum{self._labels} {_number(self._sum)}\n")
-        return "".join(lines)
+
+def simple_heads(name: str, labels: Labels) -> list[str]:
+    """What stands before the value of a counter or a gauge. Values of labels must be escaped."""
+    return [f"{name}{_braced(labels)} "]
+
+
+def histogram_heads(name: str, buckets: Buckets, labels: Labels) -> list[str]:
+    """The same for each value of a histogram."""
+    # `le` takes its place in the alphabetical order of the labels.
+    before = "".join(f"{_pair(*label)}," for label in labels if label[0] < "le")
+    after = "".join(f",{_pair(*label)}" for label in labels if label[0] > "le")
+    lines = [f"{name}_bucket{{{before}{le}{after}}} " for le in buckets.labels]
+    return [*lines, f"{name}_count{_braced(labels)} ", f"{name}_sum{_braced(labels)} "]
 
 
 def escape(value: str) -> str:
@@ -172,8 +134,12 @@ def escape(value: str) -> str:
 
 
 def _join(labels: Labels) -> str:
-    return ",".join(f'{name}="{escape(value)}"' for name, value in labels)
+    return ",".join(_pair(name, escape(value)) for name, value in labels)
 
 
 def _braced(labels: Labels) -> str:
-    return f"{{{_join(labels)}}}" if labels else ""
+    return f"{{{','.join(_pair(*label) for label in labels)}}}" if labels else ""
+
+
+def _pair(name: str, value: str) -> str:
+    return f'{name}="{value}"'
