@@ -6,8 +6,10 @@ from contextvars import ContextVar
 from aiohttp import web
 
 from exporter.app import App
+from exporter.web.pages import Pages
 
 APP = web.AppKey("app", App)
+PAGES = web.AppKey("pages", Pages)
 CALLER: ContextVar[str] = ContextVar("caller", default="anonymous")
 """Who sent the request being answered, for the audit trail: a token's name, `login:NAME`,
 `certificate:NAME` of a verified client certificate, or `anonymous`."""

@@ -2,44 +2,58 @@
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from aiohttp import web
 
 from exporter.exposition import negotiate
-from exporter.web.keys import APP
+from exporter.web.keys import APP, PAGES
+from exporter.web.pages import compressed
 
 routes = web.RouteTableDef()
 
 
 @routes.get("/metrics")
 async def metrics(request: web.Request) -> web.StreamResponse:
-    form, content_type = negotiate(request.headers.get("Accept"))
-    return await stream(request, content_type, request.app[APP].metrics.registry.render(form))
+    fmt, content_type = negotiate(request.headers.get("Accept"))
+    if takes_gzip(request):
+        return await _send(request, content_type, request.app[PAGES].read(fmt), gzip=True)
+    return await _send(request, content_type, _in_turns(request.app[APP].metrics.registry.render(fmt)))
 
 
-async def stream(request: web.Request, content_type: str, chunks: Iterable[bytes]) -> web.StreamResponse:
-    """Sends chunks as they are made; the event loop gets a turn after each, for probes to be timed well."""
+async def one_target(request: web.Request, target: str) -> web.StreamResponse:
+    """The page of one target."""
+    fmt, content_type = negotiate(request.headers.get("Accept"))
+    text = request.app[APP].metrics.registry.render(fmt, target)
+    if takes_gzip(request):
+        return await _send(request, content_type, compressed(text), gzip=True)
+    return await _send(request, content_type, _in_turns(text))
+
+
+async def _send(
+    request: web.Request, content_type: str, chunks: AsyncIterable[bytes], *, gzip: bool = False
+) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": content_type})
-    compressed = _takes_gzip(request.headers.get("Accept-Encoding", ""))
-    if request.method == "HEAD":
-        if compressed:  # said only: aiohttp would send the end of an empty gzip stream as a body
-            response.headers["Content-Encoding"] = "gzip"
-        await response.prepare(request)
-        return response
-    if compressed:
-        response.enable_compression(web.ContentCoding.gzip)
+    if gzip:
+        response.headers["Content-Encoding"] = "gzip"
     await response.prepare(request)
-    for chunk in chunks:
-        await response.write(chunk)
-        await asyncio.sleep(0)
-    await response.write_eof()
+    if request.method != "HEAD":
+        async for chunk in chunks:
+            await response.write(chunk)
+        await response.write_eof()
     return response
 
 
-def _takes_gzip(accept_encoding: str) -> bool:
+async def _in_turns(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """The event loop gets a turn after each, for probes to be timed well."""
+    for chunk in chunks:
+        yield chunk
+        await asyncio.sleep(0)
+
+
+def takes_gzip(request: web.Request) -> bool:
     """RFC 9110 section 12.5.3, as far as gzip is named: a weight of 0 refuses it."""
-    for coding in accept_encoding.lower().split(","):
+    for coding in request.headers.get("Accept-Encoding", "").lower().split(","):
         name, _, weight = coding.partition(";")
         if name.strip() == "gzip":
             return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is None

@@ -3,7 +3,6 @@
 from aiohttp import web
 
 from exporter.config import TargetSettings
-from exporter.exposition import negotiate
 from exporter.masking import MASK, is_secret_key, mask
 from exporter.on_demand import StoppingError
 from exporter.outcome import Operation, Outcome
@@ -11,7 +10,7 @@ from exporter.storage import Reply
 from exporter.target import Run
 from exporter.web.errors import error
 from exporter.web.keys import APP
-from exporter.web.metrics import stream
+from exporter.web.metrics import one_target
 
 routes = web.RouteTableDef()
 
@@ -40,8 +39,7 @@ async def probe(request: web.Request) -> web.StreamResponse:
         return error(404, "unknown_target", f"a reload has just removed the target {name!r}")
     if request.query.get("debug", "").lower() in {"true", "1"}:
         return web.Response(text=_report(settings, run))
-    form, content_type = negotiate(request.headers.get("Accept"))
-    return await stream(request, content_type, app.metrics.registry.render(form, name))
+    return await one_target(request, name)
 
 
 @routes.get("/sd")

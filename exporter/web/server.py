@@ -15,7 +15,8 @@ from exporter.web.auth import AccessPolicy, protect
 from exporter.web.body import whole_body
 from exporter.web.connection import Connections, Patience
 from exporter.web.errors import as_json
-from exporter.web.keys import APP, RELOAD
+from exporter.web.keys import APP, PAGES, RELOAD
+from exporter.web.pages import Pages
 from exporter.web.protection import protective_headers
 from exporter.web.tls import ServerTls
 from exporter.web.toolkit import WebConfig, load_web_config
@@ -40,6 +41,7 @@ class Server:
         patience: Patience = PATIENCE,
     ) -> None:
         self._app = app
+        self._pages = Pages(app.metrics.registry)
         self._patience = patience
         self._listen = listen
         self._web_config = web_config
@@ -62,6 +64,7 @@ class Server:
             )
         application = web.Application(middlewares=[as_json, whole_body(self._patience.body)])
         application[APP] = self._app
+        application[PAGES] = self._pages
         application[RELOAD] = self.reload
         for routes in (status.routes, metrics.routes, probing.routes, lifecycle.routes, api.routes):
             application.add_routes(routes)
@@ -91,6 +94,7 @@ class Server:
             listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._pages.close()
 
     async def _load(self) -> WebConfig:
         if self._web_config is None:
