@@ -28,6 +28,7 @@ from exporter.overrides import Changes
 from exporter.recorder import Recorder
 from exporter.remembering import Remembering
 from exporter.runner import Runner, Slots
+from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials
 from exporter.storage import Reply
 from exporter.target import Run, Target, thresholds
@@ -68,6 +69,7 @@ class App:
         self.settings: Settings
         self._pushing: AlertmanagerSettings | None = None
         self._chain = ChainCredentials()
+        self._connections = Connections()
         self._tls = TlsContexts()
         self._reloading = asyncio.Lock()
         self._on_demand = OnDemand(self._run)
@@ -214,7 +216,7 @@ class App:
 
     def _changed_targets(self, settings: Settings) -> list[Target]:
         """Those that are new or differ from what runs. In a thread: it reads CA bundles."""
-        instance = settings.exporter.instance
+        instance, shared = settings.exporter.instance, (self._chain, self._connections)
         fresh = []
         for target in settings.targets:
             tls = self._tls.get(target.ca_file)
@@ -222,7 +224,7 @@ class App:
             if old and (old.settings, old.instance) == (target, instance) and old.tls is tls:
                 continue
             cleaned = partial(self.metrics.cleanup, target.name)
-            probe = make_probe(target, tls, self._chain, instance=instance, cleaned=cleaned)
+            probe = make_probe(target, tls, *shared, instance=instance, cleaned=cleaned)
             breaker = TargetBreaker(target.breaker, time.monotonic())
             fresh.append(Target(target, probe, tls, instance, breaker))
         return fresh

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from exporter.config import Settings, TargetSettings
 from exporter.outcome import Outcome
+from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials
 from exporter.storage import Reply
 from exporter.targets import TlsContexts, make_probe
@@ -41,7 +42,7 @@ async def check(settings: Settings, names: Sequence[str], output: str) -> int:
 
 
 async def _probe_all(targets: Sequence[TargetSettings], settings: Settings) -> list[Outcome]:
-    chain, contexts = ChainCredentials(), TlsContexts()
+    chain, connections, contexts = ChainCredentials(), Connections(), TlsContexts()
     slots = asyncio.Semaphore(settings.exporter.probes_in_flight)
     with _progress(len(targets)) as advance:
 
@@ -52,7 +53,7 @@ async def _probe_all(targets: Sequence[TargetSettings], settings: Settings) -> l
                 found.append(outcome)
 
             tls = await asyncio.to_thread(contexts.get, target.ca_file)
-            probe = make_probe(target, tls, chain, instance=settings.exporter.instance)
+            probe = make_probe(target, tls, chain, connections, instance=settings.exporter.instance)
             async with slots:
                 try:
                     await probe.run(record)

@@ -39,11 +39,14 @@ class Sweep:
 
 @dataclass(slots=True)
 class _Run:
-    """One run's object: its key, its bytes, and what is known of it so far."""
+    """One run's object: its key, its bytes, and what is known of it so far.
+
+    `fresh` as long as the first operation, over a new connection, is still to come.
+    """
 
     key: ProbeKey
     body: bytes
-    fresh_next: bool
+    fresh: bool
     written: Written | None = None
     may_be_stored: bool = False
 
@@ -83,22 +86,21 @@ class Probe:
         settings = self.target.probe
         ends = math.inf if limit is None else time.monotonic() + limit
         every = settings.fresh_connection_every
-        self._runs += 1
         chosen = tuple(operations) or settings.operations
         run = _Run(
             key=new_key(settings.key_prefix, self._instance, time.time()),
             body=secrets.token_bytes(settings.object_size) if Operation.PUT in chosen else b"",
-            fresh_next=every > 0 and self._runs % every == 0,
+            fresh=every > 0 and self._runs % every == 0,
         )
+        self._runs += 1
         try:
             for operation in chosen:
-                keep = not (run.fresh_next and operation is chosen[-1])
                 timeout = min(settings.timeout, ends - time.monotonic())
                 if timeout < SHORTEST_TIMEOUT:
                     break
                 if not admit(operation):
                     continue
-                record(*await self._perform(run, operation, timeout, keep_connection=keep))
+                record(*await self._perform(run, operation, timeout))
         finally:
             if run.may_be_stored:
                 self._in_background(self._clean_up(run))
@@ -133,14 +135,11 @@ class Probe:
             await asyncio.gather(*late, return_exceptions=True)
         await self._storage.close()
 
-    async def _perform(
-        self, run: _Run, operation: Operation, timeout: float, *, keep_connection: bool
-    ) -> tuple[Outcome, Reply]:
+    async def _perform(self, run: _Run, operation: Operation, timeout: float) -> tuple[Outcome, Reply]:
         if operation is Operation.PUT:
             run.may_be_stored = True
-        reply = await self._storage.perform(
-            operation, run.key, run.body, timeout=timeout, keep_connection=keep_connection
-        )
+        fresh, run.fresh = run.fresh, False
+        reply = await self._storage.perform(operation, run.key, run.body, timeout=timeout, fresh=fresh)
         failure = reply.failure or judge(operation, reply.answer, run.key, run.written)
         if operation is Operation.PUT:
             run.written = Written.from_put(run.body, reply.answer if failure is None else None)
@@ -153,11 +152,7 @@ class Probe:
         removed = False
         try:
             reply = await self._storage.perform(
-                Operation.DELETE,
-                run.key,
-                b"",
-                timeout=self.target.probe.timeout,
-                keep_connection=not run.fresh_next,
+                Operation.DELETE, run.key, b"", timeout=self.target.probe.timeout
             )
             removed = reply.failure is None
         finally:

@@ -7,7 +7,7 @@ import aiohttp
 
 from exporter.hints import hint_for_answer, hint_for_code, hint_for_connection
 from exporter.outcome import Failure, Phase, Reason
-from exporter.s3.client import Answer, LostConnectionError
+from exporter.s3.client import Answer, InvalidAnswerError, LostConnectionError
 from exporter.s3.codes import reason_of
 from exporter.s3.credentials import CredentialsError
 from exporter.s3.trace import Trace
@@ -57,7 +57,7 @@ def explain_error(error: Exception, trace: Trace, timeout: float) -> Failure:
             return _failure(Reason.CONNECT, f"connection lost before the answer: {detail}")
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
             return _failure(Reason.CONNECT, "connection lost in the middle of the answer")
-        case aiohttp.ClientResponseError():
+        case InvalidAnswerError():
             return _failure(Reason.SERVER, "the answer is not valid HTTP")
         case _:
             return _failure(Reason.OTHER, f"unexpected {type(error).__name__}")

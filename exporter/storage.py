@@ -10,8 +10,9 @@ from botocore.credentials import ReadOnlyCredentials
 from exporter.keys import ProbeKey
 from exporter.outcome import Failure, Operation, Phase, Reason
 from exporter.reason import explain_answer, explain_error
-from exporter.s3.address import Address
+from exporter.s3.address import Address, Url
 from exporter.s3.client import Answer, Client, Exchange
+from exporter.s3.connections import host_of
 from exporter.s3.credentials import CredentialsError, CredentialSource
 from exporter.s3.sign import signed_headers
 from exporter.s3.trace import Trace
@@ -56,6 +57,7 @@ class Storage:
 
     def __init__(self, address: Address, region: str, credentials: CredentialSource, client: Client) -> None:
         self._address = address
+        self._host = host_of(address.url().origin)
         self._region = region
         self._credentials = credentials
         self._client = client
@@ -67,9 +69,9 @@ class Storage:
         body: bytes,
         *,
         timeout: float,
-        keep_connection: bool = True,
+        fresh: bool = False,
     ) -> Reply:
-        """One operation on `key`; a LIST asks for the keys that begin with it.
+        """One operation on `key`, over a new connection if `fresh`; a LIST asks for the keys beginning with it.
 
         `body` is what PUT sends and GET may at most return. Raises nothing but CancelledError.
         A 404 to GET or HEAD that names only the key is no failure here: the caller knows
@@ -79,7 +81,7 @@ class Storage:
         url = self._address.url("" if operation is Operation.LIST else str(key), query)
         sent = body if operation is Operation.PUT else b""
         limit = max(len(body), MAX_DOCUMENT)
-        return await self._send(operation, url, sent, timeout, limit, keep_connection=keep_connection)
+        return await self._send(operation, url, sent, timeout, limit, fresh=fresh)
 
     async def list_page(
         self,
@@ -104,12 +106,12 @@ class Storage:
     async def _send(
         self,
         operation: Operation,
-        url: str,
+        url: Url,
         body: bytes,
         timeout: float,
         limit: int,
         *,
-        keep_connection: bool = True,
+        fresh: bool = False,
     ) -> Reply:
         method = _METHODS[operation]
         started_at = time.time()
@@ -121,11 +123,11 @@ class Storage:
             trace.finish()
             exchange = Exchange(trace, error)
         else:
-            headers |= signed_headers(credentials, self._region, method, url, body)
-            if not keep_connection:
-                headers["Connection"] = "close"
-            exchange = await self._client.send(method, url, headers, body, timeout=timeout, max_body=limit)
-        return _reply(operation, Request(method, url, _masked(headers)), started_at, exchange, timeout)
+            headers = signed_headers(credentials, self._region, method, self._host, url, body, started_at)
+            exchange = await self._client.send(
+                method, url, headers, body, timeout=timeout, max_body=limit, fresh=fresh
+            )
+        return _reply(operation, Request(method, str(url), _masked(headers)), started_at, exchange, timeout)
 
     async def _current_credentials(self, timeout: float) -> ReadOnlyCredentials:
         try:

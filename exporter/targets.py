@@ -13,6 +13,7 @@ from exporter.config import Settings, TargetSettings
 from exporter.probe import Probe
 from exporter.s3.address import Address
 from exporter.s3.client import Client, tls_context
+from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials, CredentialSource, StaticCredentials
 from exporter.storage import Storage
 
@@ -55,13 +56,15 @@ def make_probe(
     target: TargetSettings,
     tls: ssl.SSLContext,
     chain: ChainCredentials,
+    connections: Connections,
     *,
     instance: str,
     cleaned: Callable[[bool], None] = lambda _: None,
 ) -> Probe:
     """A probe of `target`. Opens nothing yet."""
     address = Address(target.endpoint, target.bucket, virtual_host=target.addressing_style == "virtual")
-    client = Client(tls=tls, proxy=proxy_for(address.url(), getproxies_environment()))
+    proxy = proxy_for(str(address.url()), getproxies_environment())
+    client = Client(tls=tls, proxy=proxy, connections=connections)
     storage = Storage(address, target.region, _credentials(target, chain), client)
     return Probe(target, storage, instance, cleaned=cleaned)
 

@@ -147,7 +147,6 @@ class FaultServer:
     script: dict[Operation, Behaviour] = field(default_factory=dict)
     on_connect: Behaviour | None = None
     accept_delay: float = 0.0
-    closes: bool = True
     port: int = 0
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
@@ -202,8 +201,6 @@ class FaultServer:
             self.requests.append(call.request)
             behaviour = self.script.get(call.request.operation) or self.healthy
             await behaviour(call)
-            if self.closes and call.request.headers.get("connection") == "close":
-                return
 
     async def healthy(self, call: Call) -> None:
         request = call.request

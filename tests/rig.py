@@ -15,6 +15,7 @@ from exporter.outcome import Operation, Outcome
 from exporter.probe import Probe
 from exporter.s3.address import Address
 from exporter.s3.client import Client, tls_context
+from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials, StaticCredentials
 from exporter.series import Format
 from exporter.storage import Reply, Storage
@@ -99,11 +100,11 @@ def _probe(
     target: TargetSettings, tls: ssl.SSLContext, resolver: aiohttp.abc.AbstractResolver | None
 ) -> Probe:
     if resolver is None:
-        return make_probe(target, tls, ChainCredentials(), instance="test")
+        return make_probe(target, tls, ChainCredentials(), Connections(), instance="test")
     storage = Storage(
         Address(target.endpoint, target.bucket),
         target.region,
         StaticCredentials("AKIDEXAMPLE", SECRET),
-        Client(tls=tls, resolver=resolver),
+        Client(tls=tls, connections=Connections(resolver)),
     )
     return Probe(target, storage, "test", cleaned=lambda _: None)

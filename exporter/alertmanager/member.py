@@ -17,6 +17,7 @@ from exporter.alertmanager.silence import PATH as SILENCES
 from exporter.alertmanager.silence import SilenceError, silence_id
 from exporter.outcome import Failure, Reason
 from exporter.reason import explain_error
+from exporter.s3.address import Url
 from exporter.s3.client import Answer, Client
 from exporter.s3.printable import printable
 
@@ -97,7 +98,7 @@ class Member:
         """Sets a silence; its id. Raises SilenceError."""
         link = self._link
         exchange = await link.client.send(
-            "POST", self.url + SILENCES, link.headers, body, timeout=link.timeout, max_body=MAX_BODY
+            "POST", Url.of(self.url + SILENCES), link.headers, body, timeout=link.timeout, max_body=MAX_BODY
         )
         answer = exchange.result
         if isinstance(answer, Exception):
@@ -114,7 +115,7 @@ class Member:
     async def end_silence(self, silence_id: str) -> bool:
         """Whether the member has taken a silence back."""
         link = self._link
-        url = f"{self.url}{SILENCE}/{quote(silence_id, safe='')}"
+        url = Url.of(f"{self.url}{SILENCE}/{quote(silence_id, safe='')}")
         exchange = await link.client.send(
             "DELETE", url, link.headers, b"", timeout=link.timeout, max_body=MAX_BODY
         )
@@ -161,7 +162,7 @@ class Member:
         """Whether the member could be spoken with, even if it refused."""
         started = time.monotonic()
         body = to_json(batch, link.labels, until=time.time() + self._pace.lifetime)
-        url = self.url + PATH
+        url = Url.of(self.url + PATH)
         exchange = await link.client.send(
             "POST", url, link.headers, body, timeout=link.timeout, max_body=MAX_BODY
         )

@@ -1,30 +1,49 @@
-"""Where a bucket's requests go: path-style and virtual-host-style addressing."""
+"""Where requests go: URLs, and a bucket's path-style and virtual-host-style addressing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 
-@dataclass(frozen=True, slots=True)
+class Url(NamedTuple):
+    """An absolute URL in two parts: with whom to connect, and the path and query to ask for."""
+
+    origin: str
+    target: str
+
+    @classmethod
+    def of(cls, text: str) -> "Url":
+        """`text` must be encoded as it is to be sent."""
+        parts = urlsplit(text)
+        query = f"?{parts.query}" if parts.query else ""
+        return cls(f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query)
+
+    def __str__(self) -> str:
+        return self.origin + self.target
+
+
 class Address:
     """A bucket behind an endpoint URL. `virtual_host` puts the bucket's name into the host."""
 
-    endpoint: str
-    bucket: str
-    virtual_host: bool = False
+    def __init__(self, endpoint: str, bucket: str, virtual_host: bool = False) -> None:
+        parts = urlsplit(endpoint)
+        path = parts.path.rstrip("/")
+        if virtual_host:
+            self._origin = f"{parts.scheme}://{bucket}.{parts.netloc}"
+            self._bucket = self._objects = f"{path}/"
+        else:
+            self._origin = f"{parts.scheme}://{parts.netloc}"
+            self._bucket = f"{path}/{bucket}"
+            self._objects = f"{self._bucket}/"
 
-    def url(self, key: str = "", query: Mapping[str, str] | None = None) -> str:
+    def url(self, key: str = "", query: Mapping[str, str] | None = None) -> Url:
         """The URL of an object, or of the bucket itself, encoded as SigV4's canonical request wants it.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
         """
-        parts = urlsplit(self.endpoint)
-        host, path = parts.netloc, parts.path.rstrip("/")
-        if self.virtual_host:
-            host = f"{self.bucket}.{host}"
-        else:
-            path = f"{path}/{self.bucket}"
-        path = f"{path}/{quote(key, safe='/-._~')}" if key or self.virtual_host else path
-        pairs = sorted((query or {}).items())
+        path = self._objects + quote(key, safe="/-._~") if key else self._bucket
+        if not query:
+            return Url(self._origin, path)
+        pairs = sorted(query.items())
         encoded = "&".join(f"{quote(name, safe='-._~')}={quote(value, safe='-._~')}" for name, value in pairs)
-        return f"{parts.scheme}://{host}{path}" + (f"?{encoded}" if encoded else "")
+        return Url(self._origin, f"{path}?{encoded}")

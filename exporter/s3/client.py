@@ -1,22 +1,26 @@
 """Sends one request and says what came back and how long each part took."""
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
-import aiohttp
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp import ClientConnectionResetError, ClientOSError, ServerDisconnectedError, StreamReader
 from aiohttp.connector import Connection
-from yarl import URL
+from aiohttp.http_exceptions import HttpProcessingError
 
 from exporter.outcome import Phase
+from exporter.s3.address import Url
+from exporter.s3.connections import Connections, Pool
 from exporter.s3.printable import printable
-from exporter.s3.trace import TimedSSLContext, Trace, current, trace_config, watch
+from exporter.s3.trace import TimedSSLContext, Trace
 
-_NO_TIMEOUTS = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_ALWAYS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "r2-exporter"}
+_BREAKS_OUT = re.compile(r"[\x00\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +52,45 @@ class LostConnectionError(Exception):
     """The connection ended before the answer began."""
 
 
+class InvalidAnswerError(Exception):
+    """What came back is not HTTP."""
+
+
 class Client:
-    """Connections to one target. Not for more than one event loop; close it when done."""
+    """Requests to the origins of one target, or of any other service; close it when done.
+
+    `connections` may be shared with other clients.
+    """
 
     def __init__(
-        self,
-        *,
-        tls: ssl.SSLContext,
-        proxy: str | None = None,
-        resolver: aiohttp.abc.AbstractResolver | None = None,
+        self, *, tls: ssl.SSLContext, proxy: str | None = None, connections: Connections | None = None
     ) -> None:
         self._tls = tls
         self._proxy = proxy
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = connections or Connections()
+        self._pools: dict[str, Pool] = {}
 
     async def send(
         self,
         method: str,
-        url: str,
+        url: Url,
         headers: Mapping[str, str],
         body: bytes = b"",
         *,
         timeout: float,
         max_body: int,
+        fresh: bool = False,
     ) -> Exchange:
         """Sends the request and reads at most `max_body` bytes of the answer within `timeout` seconds.
 
-        Raises nothing but CancelledError: a failure is what this program is here to report.
+        `fresh` asks for a new connection. Redirects are not followed. Raises nothing but CancelledError:
+        a failure is what this program is here to report.
         """
-        session = self._session or self._open()
-        trace = Trace()
-        watch(trace)
+        trace = Trace(fresh=fresh)
         result: Answer | Exception
         try:
             async with asyncio.timeout(timeout) as deadline:
-                result = await self._exchange(session, method, url, headers, body, trace, max_body)
+                result = await self._exchange(method, url, headers, body, trace, max_body)
         except Exception as error:
             result = error
             # Timers may fire early: uvloop's by a few milliseconds.
@@ -91,98 +98,79 @@ class Client:
         return Exchange(trace, result)
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            await self._connections.leave(pool)
 
     async def _exchange(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        trace: Trace,
-        max_body: int,
+        self, method: str, url: Url, headers: Mapping[str, str], body: bytes, trace: Trace, max_body: int
     ) -> Answer:
-        request = session.request(
-            method,
-            URL(url, encoded=True),
-            headers=headers,
-            data=body or None,
-            allow_redirects=False,
-            proxy=self._proxy,
-        )
-        async with request as response:
-            skew = _clock_skew(response, time.time())
-            trace.enter(Phase.TRANSFER)
-            content = await _read(response, max_body)
-            trace.finish()
-            if len(content) > max_body:
-                response.close()
-            return Answer(
-                status=response.status,
-                headers={name.lower(): value for name, value in response.headers.items()},
-                body=content[:max_body],
-                truncated=len(content) > max_body,
-                certificate_expiry=trace.certificate_expiry,
-                clock_skew=skew,
-            )
+        """Replaces a kept connection that turns out to be closed, within the same measurement.
 
-    def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            ssl=self._tls,
-            resolver=self._resolver,
-            use_dns_cache=False,
-            keepalive_timeout=3600,
-            limit=0,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=_NO_TIMEOUTS,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[trace_config()],
-            request_class=_Request,
-            middlewares=[_replace_closed_connection],
-            skip_auto_headers=["Content-Type"],
-            headers={"Accept-Encoding": "identity", "User-Agent": "r2-exporter"},
-            auto_decompress=False,
-        )
-        return self._session
+        The server may close it while idle, at the very moment we write to it. Any other request that is
+        lost is a failure, and not sent again.
+        https://www.rfc-editor.org/rfc/rfc9112#section-9.3.1
+        """
+        pool = self._pools.get(url.origin)
+        if pool is None:
+            pool = self._pools[url.origin] = self._connections.enter(url.origin, self._tls, self._proxy)
+        while True:
+            connection = await pool.connect(trace)
+            try:
+                request = _head(pool, method, url, headers, body) + body
+                return await _ask(connection, request, trace, max_body, has_body=method != "HEAD")
+            except (ClientOSError, ClientConnectionResetError, ServerDisconnectedError) as error:
+                if not trace.reused:
+                    raise LostConnectionError from error
+                trace.restart()
+            finally:
+                connection.close()  # unless it was released, because the answer is complete
 
 
-class _Request(ClientRequest):
-    """Sees the connection while the request has it: a short answer gives it back before we see the answer."""
+async def _ask(
+    connection: Connection, request: bytes, trace: Trace, max_body: int, *, has_body: bool
+) -> Answer:
+    transport, protocol = connection.transport, connection.protocol
+    if transport is None or protocol is None or transport.is_closing():
+        raise ClientConnectionResetError("the connection is closed")
+    trace.certificate_expiry = _certificate_expiry(transport)
+    protocol.set_response_params(
+        skip_payload=not has_body, read_until_eof=True, auto_decompress=False, read_timeout=None
+    )
+    transport.write(request)
+    try:
+        message, payload = await protocol.read()
+        while message.code < 200 and message.code != 101:  # interim answers
+            message, payload = await protocol.read()
+    except HttpProcessingError as error:
+        raise InvalidAnswerError from error
+    skew = _clock_skew(message.headers.get("Date", ""), time.time())
+    trace.enter(Phase.TRANSFER)
+    content = await _read(payload, max_body)
+    trace.finish()
+    if len(content) <= max_body:
+        connection.release()
+    return Answer(
+        status=message.code,
+        headers={name.lower(): value for name, value in message.headers.items()},
+        body=content[:max_body],
+        truncated=len(content) > max_body,
+        certificate_expiry=trace.certificate_expiry,
+        clock_skew=skew,
+    )
 
-    async def send(self, conn: Connection) -> ClientResponse:
-        if self.headers.get("Connection") == "close" and conn.protocol is not None:
-            # Not every server says in its answer that it will close: such a connection must not be kept.
-            conn.protocol.force_close()
-        current().certificate_expiry = _certificate_expiry(conn)
-        return await super().send(conn)
 
-
-async def _replace_closed_connection(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Takes the place of aiohttp's silent retry of every lost request: a retry would hide a failure.
-
-    Only a connection kept from an earlier request is replaced, within the same measurement: the
-    server may close it while idle, at the very moment we write to it.
-    https://www.rfc-editor.org/rfc/rfc9112#section-9.3.1
-    """
-    trace = current()
-    while True:
-        try:
-            return await handler(request)
-        except aiohttp.ClientConnectorError:
-            raise
-        except (
-            aiohttp.ClientOSError,
-            aiohttp.ClientConnectionResetError,
-            aiohttp.ServerDisconnectedError,
-        ) as error:
-            if not trace.reused:
-                raise LostConnectionError from error
-            trace.restart()
+def _head(pool: Pool, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> bytes:
+    """The request up to its body. Raises ValueError for a value that would break out of its line."""
+    fields = {**_ALWAYS, "Host": pool.host, **headers}
+    if body or method not in ("GET", "HEAD"):
+        fields["Content-Length"] = str(len(body))
+    if authorization := pool.proxy_authorization():
+        fields["Proxy-Authorization"] = authorization
+    lines = [f"{method} {pool.request_target(url)} HTTP/1.1", *[f"{k}: {v}" for k, v in fields.items()]]
+    if any(_BREAKS_OUT.search(line) for line in lines):
+        raise ValueError("a header holds a line break")
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def tls_context(ca_file: str | None) -> TimedSSLContext:
@@ -200,24 +188,36 @@ def tls_context(ca_file: str | None) -> TimedSSLContext:
     return context
 
 
-async def _read(response: ClientResponse, limit: int) -> bytes:
+async def _read(content: StreamReader, limit: int) -> bytes:
     """The body, or its first `limit` bytes and a little more: no server can fill our memory."""
     chunks, size = [], 0
-    while size <= limit and (chunk := await response.content.readany()):
+    while size <= limit and (chunk := await content.readany()):
         chunks.append(chunk)
         size += len(chunk)
     return b"".join(chunks)
 
 
-def _certificate_expiry(connection: Connection) -> float | None:
-    certificate = connection.transport.get_extra_info("peercert") if connection.transport else None
-    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
+def _certificate_expiry(transport: asyncio.Transport) -> float | None:
+    certificate = transport.get_extra_info("peercert")
+    return _certificate_time(certificate["notAfter"]) if certificate else None
 
 
-def _clock_skew(response: ClientResponse, now: float) -> float | None:
+def _clock_skew(date: str, now: float) -> float | None:
     """Seconds that our wall clock is ahead of the storage's `Date`, whose resolution is a second."""
-    try:
-        skew = now - parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
+    their_time = _http_time(date)
+    if their_time is None:
         return None
+    skew = now - their_time
     return 0.0 if 0 <= skew < 1 else skew
+
+
+@lru_cache(maxsize=64)
+def _http_time(date: str) -> float | None:
+    """Many answers say the same: all of one second."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+_certificate_time = lru_cache(maxsize=1024)(ssl.cert_time_to_seconds)

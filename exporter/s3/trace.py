@@ -3,10 +3,8 @@
 import ssl
 import time
 from contextvars import ContextVar
-from types import SimpleNamespace
+from operator import itemgetter
 from typing import Any
-
-from aiohttp import ClientSession, TraceConfig
 
 from exporter.outcome import Phase
 
@@ -17,11 +15,15 @@ class Trace:
     """The marks of one request, in seconds of the monotonic clock.
 
     A phase runs from its mark to the next one that was set, so a request that failed midway
-    has the time spent in its last phase, and a phase that was never entered is absent.
+    has the time spent in its last phase, and a phase that was never entered is absent. One that is
+    `fresh` is to have a connection of its own making.
     """
 
-    def __init__(self) -> None:
+    __slots__ = ("_duration", "_marks", "certificate_expiry", "fresh", "reconnected", "reused", "started")
+
+    def __init__(self, *, fresh: bool = False) -> None:
         self.started = time.perf_counter()
+        self.fresh = fresh
         self.reused = False
         self.reconnected = False
         self.certificate_expiry: float | None = None
@@ -32,8 +34,13 @@ class Trace:
         self._marks[phase] = time.perf_counter()
 
     def leave(self, phase: Phase) -> None:
-        """Takes back a mark: aiohttp says a connection begins before it resolves the name."""
+        """Takes back a mark."""
         self._marks.pop(phase, None)
+
+    def connected(self) -> None:
+        """A connection is there, and the storage's turn has come."""
+        self.reused = Phase.CONNECT not in self._marks
+        self.enter(Phase.PROCESSING)
 
     def restart(self) -> None:
         """Begins anew on a fresh connection, after a kept one turned out to be closed."""
@@ -58,7 +65,7 @@ class Trace:
         """Seconds spent in each phase that was entered."""
         if not self._marks:
             return {}
-        marks = sorted(self._marks.items(), key=lambda mark: mark[1])
+        marks = sorted(self._marks.items(), key=itemgetter(1))
         ends = [at for _, at in marks[1:]] + [self.started + self.duration]
         return {phase: end - at for (phase, at), end in zip(marks, ends, strict=True)}
 
@@ -88,31 +95,3 @@ def current() -> Trace:
     if trace is None:
         raise LookupError("no request is being traced")
     return trace
-
-
-def trace_config() -> TraceConfig:
-    """The aiohttp hooks that set the marks of the current trace."""
-    config = TraceConfig()
-
-    async def resolving(_session: ClientSession, _context: SimpleNamespace, _params: object) -> None:
-        trace = current()
-        trace.leave(Phase.CONNECT)
-        trace.enter(Phase.RESOLVE)
-
-    async def connecting(_session: ClientSession, _context: SimpleNamespace, _params: object) -> None:
-        current().enter(Phase.CONNECT)
-
-    async def sending(_session: ClientSession, _context: SimpleNamespace, _params: object) -> None:
-        current().enter(Phase.PROCESSING)
-
-    async def reusing(_session: ClientSession, _context: SimpleNamespace, _params: object) -> None:
-        trace = current()
-        trace.reused = True
-        trace.enter(Phase.PROCESSING)
-
-    config.on_dns_resolvehost_start.append(resolving)
-    config.on_dns_resolvehost_end.append(connecting)
-    config.on_connection_create_start.append(connecting)
-    config.on_connection_create_end.append(sending)
-    config.on_connection_reuseconn.append(reusing)
-    return config
