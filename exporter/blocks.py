@@ -70,6 +70,8 @@ class Shape:
     def place(self, key: Key) -> int | None:
         """Where the values of a series begin."""
         if self._places is None:
+            if self._shapes.know(self, key):
+                return None  # which another block has found out
             self._places = {part.key: begin for part, begin in self._parts()}
         return self._places.get(key)
 
@@ -105,7 +107,23 @@ class Shapes:
         self._new_heads = heads
         self._parts: WeakValueDictionary[Key, Part] = WeakValueDictionary()
         self._grown: WeakValueDictionary[tuple[Shape, Key], Shape] = WeakValueDictionary()
+        self._extended: WeakValueDictionary[tuple[Shape, tuple[Key, ...]], Shape] = WeakValueDictionary()
         self.empty = Shape(self)
+
+    def know(self, shape: Shape, key: Key) -> bool:
+        """Whether the shape has grown by this series before."""
+        return (shape, key) in self._grown
+
+    def extended(self, shape: Shape, keys: tuple[Key, ...]) -> Shape:
+        """The shape with all of these series. Quick where it has been extended so before."""
+        extended = self._extended.get((shape, keys))
+        if extended is None:
+            extended = shape
+            for key in keys:
+                if extended.place(key) is None:
+                    extended = extended.grown(key)
+            self._extended[shape, keys] = extended
+        return extended
 
     def grown(self, shape: Shape, key: Key) -> Shape:
         """Raises ValueError if no series can have this key."""
@@ -132,10 +150,14 @@ class Block:
         """Where the values of this series begin; it is made at zero if it is new. Raises ValueError."""
         place = self.shape.place(key)
         if place is None:
-            self.shape = self.shape.grown(key)
+            self.take(self.shape.grown(key))
             place = self.shape.begin
-            self.values.frombytes(bytes(8 * (self.shape.end - place)))
         return place
+
+    def take(self, shape: Shape) -> None:
+        """A shape that its own has grown into; what is new is at zero."""
+        self.values.frombytes(bytes(8 * (shape.end - self.shape.end)))
+        self.shape = shape
 
     def without(self, unwanted: Callable[[Key], bool]) -> "Block":
         """What is left of this block."""

@@ -99,17 +99,23 @@ class Family(Generic[S]):
         `more` are labels that this series has beyond those of its family. Raises ValueError for a
         missing or surplus value and for a name that is no label name.
         """
-        if len(values) != len(self._names):
-            raise ValueError(f"{len(values)} values for the labels {', '.join(self._names)}")
-        owner, key = None, values
-        if self._owner is not None:
-            owner, key = values[self._owner], (*values[: self._owner], OWNER, *values[self._owner + 1 :])
+        owner, key = self._owner_and_key(values)
         if more:
             key += tuple(chain.from_iterable(sorted(more.items())))
         block = self._blocks.get(owner) or Block(self._shapes.empty)
         place = block.place(key)
         self._blocks[owner] = block
         return self._series(block, place)
+
+    def begin(self, rows: Iterable[tuple[str, ...]]) -> None:
+        """Makes series of one owner at zero, unless they are there; as `labels` would, but all at once.
+
+        Each row has the values of the family's labels.
+        """
+        owners, keys = zip(*map(self._owner_and_key, rows), strict=True)
+        block = self._blocks.get(owners[0]) or Block(self._shapes.empty)
+        block.take(self._shapes.extended(block.shape, keys))
+        self._blocks[owners[0]] = block
 
     def remove(self, owner: str | None, /, **labels: str) -> None:
         """Drop the owner's series with these label values; a family without such a label keeps its own.
@@ -138,6 +144,13 @@ class Family(Generic[S]):
         with_exemplars = fmt is Format.OPENMETRICS
         for name, block in blocks:
             yield block.text(self._owners[name], with_exemplars=with_exemplars)
+
+    def _owner_and_key(self, values: tuple[str, ...]) -> tuple[str | None, Key]:
+        if len(values) != len(self._names):
+            raise ValueError(f"{len(values)} values for the labels {', '.join(self._names)}")
+        if self._owner is None:
+            return None, values
+        return values[self._owner], (*values[: self._owner], OWNER, *values[self._owner + 1 :])
 
     def _heads_of(self, key: Key) -> list[str]:
         values = [OWNER if at == self._owner else _clean(value) for at, value in enumerate(key)]

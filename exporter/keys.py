@@ -4,6 +4,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"(?P<instance>[a-z0-9-]{1,63})/(?P<stamp>[0-9]{8}T[0-9]{6}Z)-(?P<nonce>[0-9a-f]{32})")
@@ -23,8 +24,7 @@ class ProbeKey:
     nonce: str
 
     def __str__(self) -> str:
-        stamp = datetime.fromtimestamp(self.created_at, UTC).strftime(_STAMP)
-        return f"{self.prefix}{self.instance}/{stamp}-{self.nonce}"
+        return f"{self.prefix}{self.instance}/{_stamp(self.created_at)}-{self.nonce}"
 
 
 def new_key(prefix: str, instance: str, now: float) -> ProbeKey:
@@ -53,6 +53,13 @@ def leftovers(prefix: str, keys: list[str], now: float, min_age: float) -> list[
     return [key for key in ours if key is not None and now - key.created_at >= min_age]
 
 
+@lru_cache(maxsize=256)
+def _stamp(created_at: int) -> str:
+    """Remembered, for a key is written for each operation of a run."""
+    return datetime.fromtimestamp(created_at, UTC).strftime(_STAMP)
+
+
+@lru_cache(maxsize=16)
 def instance_slug(name: str) -> str:
     """`name` reduced to what a key may hold: lower-case letters, digits and dashes, at most 63."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")

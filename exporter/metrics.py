@@ -20,6 +20,7 @@ TEXT_LIMIT = 100
 """Characters kept of a request id and of an error code; R2's ids have 20 to 32, S3's up to 76."""
 
 _RESULTS = ("success", "failure")
+_REASONS, _SKIP_REASONS, _BILLING = tuple(Reason), tuple(SkipReason), tuple(BillingClass)
 _STATES = (State.CLOSED, State.OPEN, State.HALF_OPEN)
 _TRANSITIONS = (
     (State.CLOSED, State.OPEN),
@@ -70,13 +71,10 @@ class Metrics:
         """
         families = self._families
         begun = self._operations.setdefault(name, set())
-        for result in _RESULTS:
-            families.cleanups.labels(name, result)
-        for billing_class in BillingClass:
-            families.billed.labels(name, billing_class)
+        families.cleanups.begin((name, result) for result in _RESULTS)
+        families.billed.begin((name, billing_class) for billing_class in _BILLING)
         families.leftovers.labels(name)
-        for from_state, to_state in _TRANSITIONS:
-            families.breaker_transitions.labels(name, from_state, to_state)
+        families.breaker_transitions.begin((name, *states) for states in _TRANSITIONS)
         for gone in begun.difference(operations):
             self.registry.remove(name, operation=gone)
             self._failing.pop((name, gone), None)
@@ -262,13 +260,11 @@ class Metrics:
         if operation in self._operations[target]:
             return
         self._operations[target].add(operation)
-        for result in _RESULTS:
-            self._families.probes.labels(target, operation, result)
-        for reason in Reason:
-            self._families.errors.labels(target, operation, reason)
-        for skip_reason in SkipReason:
-            self._families.skipped.labels(target, operation, skip_reason)
-        self._families.reconnects.labels(target, operation)
+        families = self._families
+        families.probes.begin((target, operation, result) for result in _RESULTS)
+        families.errors.begin((target, operation, reason) for reason in _REASONS)
+        families.skipped.begin((target, operation, reason) for reason in _SKIP_REASONS)
+        families.reconnects.labels(target, operation)
 
 
 class WindowMax:

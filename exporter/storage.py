@@ -71,7 +71,7 @@ class Storage:
         timeout: float,
         fresh: bool = False,
     ) -> Reply:
-        """One operation on `key`, over a new connection if `fresh`; a LIST asks for the keys beginning with it.
+        """One operation on `key`, over a new connection if `fresh`; a LIST asks for keys beginning with it.
 
         `body` is what PUT sends and GET may at most return. Raises nothing but CancelledError.
         A 404 to GET or HEAD that names only the key is no failure here: the caller knows
@@ -118,7 +118,7 @@ class Storage:
         trace = Trace()
         headers: dict[str, str] = {}
         try:
-            credentials = await self._current_credentials(timeout)
+            credentials = self._credentials.at_hand() or await self._current_credentials(timeout)
         except CredentialsError as error:
             trace.finish()
             exchange = Exchange(trace, error)

@@ -68,7 +68,8 @@ class Model:
 LABEL_NAMES = st.sampled_from(["A", "_x", "a1", "kind", "lea", "le_", "operation", OWNER, "z9"])
 LABEL_VALUES = st.text(max_size=8) | st.text('\\"\n{},=#% \t\r', max_size=6)
 WORDS = st.from_regex(r"[a-zA-Z0-9_]{1,7}", fullmatch=True)  # prometheus_client turns a colon into _
-ANY_FLOAT = st.floats() | st.integers(-(10**9), 10**9).map(float)
+# Ours writes -0.0 as 0.0, which is the same number.
+ANY_FLOAT = st.floats().map(lambda value: value or 0.0) | st.integers(-(10**9), 10**9).map(float)
 POSITIVE = st.floats(min_value=0) | st.integers(0, 10**9).map(float)
 VALUES = {"gauge": ANY_FLOAT, "counter": POSITIVE, "histogram": st.floats(allow_nan=False)}
 EXEMPLAR_TEXT = st.text(max_size=36)
@@ -285,6 +286,24 @@ def test_a_new_series_shows_at_zero_on_the_next_page() -> None:
         assert f'probes_total{{operation="{operation}",target="a"}} 0.0' in text(registry, Format.TEXT)
 
 
+def test_series_begun_at_once_are_those_begun_one_by_one() -> None:
+    at_once, one_by_one = Registry(OWNER), Registry(OWNER)
+    for registry in (at_once, one_by_one):
+        errors = registry.counter("errors_total", "Errors.", (OWNER, "reason"))
+        errors.labels("b", "dns").inc()
+        for owner in ("a", "b", "c"):
+            rows = [(owner, reason) for reason in ("tls", "dns", "auth")]
+            for _ in range(2):
+                if registry is at_once:
+                    errors.begin(rows)
+                else:
+                    for row in rows:
+                        errors.labels(*row)
+            errors.labels(owner, "auth").inc()
+    for fmt in Format:
+        assert text(at_once, fmt) == text(one_by_one, fmt)
+
+
 def test_a_removed_series_begins_again_at_zero() -> None:
     registry = Registry(OWNER)
     probes = registry.counter("probes_total", "Probes.", ("target",))
@@ -334,6 +353,12 @@ def test_large_counts_are_written_as_go_writes_them(count: int, written: str) ->
         f"d_count {written}",
         f"d_sum {go_number(count * 2.0)}",
     ]
+
+
+def test_no_zero_is_negative() -> None:
+    registry = Registry(OWNER)
+    registry.gauge("skew_seconds", "Skew.").labels().set(-0.0)
+    assert text(registry, Format.TEXT).splitlines()[2:] == ["skew_seconds 0.0"]
 
 
 @pytest.mark.parametrize(

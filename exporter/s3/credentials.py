@@ -16,6 +16,9 @@ class CredentialsError(Exception):
 class CredentialSource(Protocol):
     """Gives the credentials that are valid now."""
 
+    def at_hand(self) -> ReadOnlyCredentials | None:
+        """Those that are good for a while yet, if there are any."""
+
     async def current(self) -> ReadOnlyCredentials:
         """Raises CredentialsError."""
 
@@ -25,6 +28,9 @@ class StaticCredentials:
 
     def __init__(self, access_key_id: str, secret_access_key: str, session_token: str | None = None) -> None:
         self._credentials = ReadOnlyCredentials(access_key_id, secret_access_key, session_token)
+
+    def at_hand(self) -> ReadOnlyCredentials | None:
+        return self._credentials
 
     async def current(self) -> ReadOnlyCredentials:
         return self._credentials
@@ -45,10 +51,13 @@ class ChainCredentials:
         self._frozen: ReadOnlyCredentials | None = None
         self._lookup: asyncio.Task[ReadOnlyCredentials | CredentialsError] | None = None
 
+    def at_hand(self) -> ReadOnlyCredentials | None:
+        return None if self._expires_within(None) else self._frozen
+
     async def current(self) -> ReadOnlyCredentials:
+        if (good := self.at_hand()) is not None:
+            return good
         at_hand = self._frozen
-        if at_hand is not None and not self._expires_within(None):
-            return at_hand
         if self._lookup is None or self._lookup.done():
             self._lookup = asyncio.create_task(asyncio.to_thread(self._look_up))
         if at_hand is not None and not self._expires_within(_LAST_MINUTE):
