@@ -5,15 +5,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from botocore.credentials import ReadOnlyCredentials
-
 from exporter.keys import ProbeKey
 from exporter.outcome import Failure, Operation, Phase, Reason
 from exporter.reason import explain_answer, explain_error
 from exporter.s3.address import Address, Url
 from exporter.s3.client import Answer, Client, Exchange
 from exporter.s3.connections import host_of
-from exporter.s3.credentials import CredentialsError, CredentialSource
+from exporter.s3.credentials import AccessKey, CredentialsError, CredentialSource
 from exporter.s3.sign import signed_headers
 from exporter.s3.trace import Trace
 from exporter.s3.xml import GarbageError, Listing, S3Error, parse_error, parse_listing
@@ -118,18 +116,18 @@ class Storage:
         trace = Trace()
         headers: dict[str, str] = {}
         try:
-            credentials = self._credentials.at_hand() or await self._current_credentials(timeout)
+            key = self._credentials.at_hand() or await self._current_credentials(timeout)
         except CredentialsError as error:
             trace.finish()
             exchange = Exchange(trace, error)
         else:
-            headers = signed_headers(credentials, self._region, method, self._host, url, body, started_at)
+            headers = signed_headers(key, self._region, method, self._host, url, body, started_at)
             exchange = await self._client.send(
                 method, url, headers, body, timeout=timeout, max_body=limit, fresh=fresh
             )
         return _reply(operation, Request(method, str(url), _masked(headers)), started_at, exchange, timeout)
 
-    async def _current_credentials(self, timeout: float) -> ReadOnlyCredentials:
+    async def _current_credentials(self, timeout: float) -> AccessKey:
         try:
             async with asyncio.timeout(timeout):
                 return await self._credentials.current()

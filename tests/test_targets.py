@@ -581,8 +581,8 @@ async def test_looking_up_keys_does_not_hold_up_the_loop(
         await asyncio.sleep(0)
     assert not any(caller.done() for caller in callers)
     program.allow(1)
-    assert {found.access_key for found in await asyncio.gather(*callers)} == {"KEY1"}
-    assert (await chain.current()).access_key == "KEY1"
+    assert {found.key_id for found in await asyncio.gather(*callers)} == {"KEY1"}
+    assert (await chain.current()).key_id == "KEY1"
     assert program.calls() == 1
 
 
@@ -608,13 +608,13 @@ async def test_keys_are_refreshed_while_those_at_hand_are_still_good(
     chain = ChainCredentials()
     program.allow(1)
     program.allow(2)  # which botocore asks for at once, as the first keys have so little time left
-    assert (await chain.current()).access_key == "KEY2"
+    assert (await chain.current()).key_id == "KEY2"
     while program.calls() < 3:
-        assert (await chain.current()).access_key == "KEY2"
+        assert (await chain.current()).key_id == "KEY2"
         await asyncio.sleep(0.001)
     assert await key_ids_sent(store, chain) == {"KEY2"}
     program.allow(3)
-    while (await chain.current()).access_key != "KEY3":
+    while (await chain.current()).key_id != "KEY3":
         await asyncio.sleep(0.001)
     program.allow(4)  # under way by now
 
@@ -626,7 +626,7 @@ async def test_expired_keys_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_pa
     for call in range(1, 5):
         program.allow(call)
     first, second = await chain.current(), await chain.current()
-    assert first.access_key != second.access_key, "keys in their last minute are renewed before use"
+    assert first.key_id != second.key_id, "keys in their last minute are renewed before use"
 
 
 def test_proxy_passwords_are_found_for_the_log_to_mask() -> None:

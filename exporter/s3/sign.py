@@ -11,16 +11,15 @@ import hmac
 import time
 from functools import lru_cache
 
-from botocore.credentials import ReadOnlyCredentials
-
 from exporter.s3.address import Url
+from exporter.s3.credentials import AccessKey
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 def signed_headers(
-    credentials: ReadOnlyCredentials,
+    key: AccessKey,
     region: str,
     method: str,
     host: str,
@@ -37,23 +36,22 @@ def signed_headers(
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     payload = hashlib.sha256(body).hexdigest() if body else _NOTHING
     signed = {"host": host, "x-amz-content-sha256": payload, "x-amz-date": stamp}
-    if credentials.token:
-        signed["x-amz-security-token"] = credentials.token
+    if key.token:
+        signed["x-amz-security-token"] = key.token
     names = ";".join(signed)
     lines = "\n".join([f"{name}:{value}" for name, value in signed.items()])
     path, _, query = url.target.partition("?")
     canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{names}\n{payload}"
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    signature = _hmac(_signing_key(credentials.secret_key, stamp[:8], region), to_sign).hex()
+    signature = _hmac(_signing_key(key.secret, stamp[:8], region), to_sign).hex()
     return {
         "Host": host,
         "X-Amz-Content-SHA256": payload,
         "X-Amz-Date": stamp,
-        **({"X-Amz-Security-Token": credentials.token} if credentials.token else {}),
+        **({"X-Amz-Security-Token": key.token} if key.token else {}),
         "Authorization": (
-            f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, "
-            f"SignedHeaders={names}, Signature={signature}"
+            f"{_ALGORITHM} Credential={key.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
         ),
     }
 
