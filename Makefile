@@ -35,11 +35,12 @@ bench: $(VENV)/.bench ## run every measurement in bench/
 pictures: $(VENV)/.dev tools ## make the README's pictures of the status page anew
 	$(BIN)/python -m tools.screenshot
 
-generate: $(VENV)/.dev ## write anew what is made from elsewhere: dashboards, PrometheusRule, schema, chart
+generate: $(VENV)/.dev ## write anew what is made from elsewhere: dashboards, rules, schema, chart, reference
 	$(BIN)/python -m grafana.build
 	$(BIN)/python -m rules.build
 	$(BIN)/python -m exporter.config.schema >exporter/config/exporter.schema.json
 	$(BIN)/python -m deploy.build
+	$(BIN)/python -m docs.build
 
 # What the tests run besides Python.
 tools:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.run
     return command(options)
 
@@ -114,16 +114,17 @@ def _loader(options: argparse.Namespace) -> Callable[[], Settings]:
     return lambda: load_settings(path, os.environ)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    root = argparse.ArgumentParser(
         prog="r2-exporter",
         description="Probes Cloudflare R2, or any S3-compatible storage, with real signed operations, "
         "and tells Prometheus how it went.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"r2-exporter {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    root.add_argument("--version", action="version", version=f"r2-exporter {__version__}")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     serve = _command(commands, "serve", _serve, "probe every target on its interval and serve /metrics")
     _add_config(serve)
@@ -168,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         default="http://127.0.0.1:9977/-/healthy",
         help="where to ask; its certificate is not verified (default: %(default)s)",
     )
-    return parser
+    return root
 
 
 def _command(

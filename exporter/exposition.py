@@ -85,9 +85,9 @@ class Family(Generic[S]):
         series: Callable[[Block, int], S],
     ) -> None:
         self.header = header
-        self._names = tuple(label_names)
+        self.label_names = tuple(label_names)
         self._owners = owners
-        self._owner = self._names.index(owners.label) if owners.label in self._names else None
+        self._owner = self.label_names.index(owners.label) if owners.label in self.label_names else None
         self._heads = heads
         self._series = series
         self._shapes = Shapes(self._heads_of)
@@ -123,9 +123,9 @@ class Family(Generic[S]):
         The owner of a family without targets is None.
         """
         block = self._blocks.get(owner)
-        if block is None or not labels.keys() <= set(self._names):
+        if block is None or not labels.keys() <= set(self.label_names):
             return
-        wanted = [(self._names.index(name), value) for name, value in labels.items()]
+        wanted = [(self.label_names.index(name), value) for name, value in labels.items()]
         left = block.without(lambda key: all(key[at] == value for at, value in wanted))
         if left.values:
             self._blocks[owner] = left
@@ -146,16 +146,16 @@ class Family(Generic[S]):
             yield block.text(self._owners[name], with_exemplars=with_exemplars)
 
     def _owner_and_key(self, values: tuple[str, ...]) -> tuple[str | None, Key]:
-        if len(values) != len(self._names):
-            raise ValueError(f"{len(values)} values for the labels {', '.join(self._names)}")
+        if len(values) != len(self.label_names):
+            raise ValueError(f"{len(values)} values for the labels {', '.join(self.label_names)}")
         if self._owner is None:
             return None, values
         return values[self._owner], (*values[: self._owner], OWNER, *values[self._owner + 1 :])
 
     def _heads_of(self, key: Key) -> list[str]:
         values = [OWNER if at == self._owner else _clean(value) for at, value in enumerate(key)]
-        more = zip(key[len(self._names) :: 2], values[len(self._names) + 1 :: 2], strict=True)
-        labels = sorted([*zip(self._names, values, strict=False), *more])
+        more = zip(key[len(self.label_names) :: 2], values[len(self.label_names) + 1 :: 2], strict=True)
+        labels = sorted([*zip(self.label_names, values, strict=False), *more])
         _check_labels([name for name, _ in labels])
         return self._heads(labels)
 
@@ -195,9 +195,9 @@ class Registry:
         return self._add(name, Family(header, label_names, self._owners, heads, series))
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the families, in the order they were made."""
-        return tuple(self._families)
+    def families(self) -> Mapping[str, Family[Any]]:
+        """The families by name, in the order they were made."""
+        return self._families
 
     def remove(self, owner: str, /, **labels: str) -> None:
         """Drop the owner's series, or only those of them with these label values."""

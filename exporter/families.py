@@ -22,7 +22,9 @@ class Families:
             ("target", "bucket", "endpoint", "region"),
         )
         self.target_up = registry.gauge(
-            "r2_target_up", "Whether the last run of a target's probes succeeded (1) or not (0).", ("target",)
+            "r2_target_up",
+            "Whether no operation failed at its latest run and the circuit breaker is closed (1) or not (0).",
+            ("target",),
         )
         self.threshold = registry.gauge(
             "r2_config_threshold",

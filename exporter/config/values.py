@@ -208,23 +208,31 @@ class AtLeastOne:
         return {**handler(schema), "minItems": 1}
 
 
-def duration_between(low: str, high: str) -> AfterValidator:
-    """Refuses seconds outside the bounds, which are durations themselves."""
-    return _between(parse_duration(low), parse_duration(high), f"must be between {low} and {high}")
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A number within bounds, which `expected` tells people in the unit they write."""
 
+    low: float
+    high: float
+    expected: str
 
-def size_between(low: str, high: str) -> AfterValidator:
-    """Refuses bytes outside the bounds, which are sizes themselves."""
-    return _between(parse_size(low), parse_size(high), f"must be between {low} and {high}")
-
-
-def _between(low: float, high: float, message: str) -> AfterValidator:
-    def check(value: float) -> float:
-        if not low <= value <= high:
-            raise misfit(message)
+    def check(self, value: float) -> float:
+        if not self.low <= value <= self.high:
+            raise misfit(f"must be {self.expected}")
         return value
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+
+def duration_between(low: str, high: str) -> Between:
+    """Refuses seconds outside the bounds, which are durations themselves."""
+    return Between(parse_duration(low), parse_duration(high), f"between {low} and {high}")
+
+
+def size_between(low: str, high: str) -> Between:
+    """Refuses bytes outside the bounds, which are sizes themselves."""
+    return Between(parse_size(low), parse_size(high), f"between {low} and {high}")
 
 
 _DURATION_SCHEMA = {

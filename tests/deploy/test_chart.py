@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deploy import build
-from exporter.cli import _parser
+from exporter.cli import parser
 from exporter.config import load_settings
 from tests.deploy.charted import (
     CHART,
@@ -99,7 +99,7 @@ def test_the_exporter_takes_its_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_the_exporter_takes_its_arguments(values: dict[str, Any]) -> None:
-    _parser().parse_args(pod(values)["containers"][0]["args"])
+    parser().parse_args(pod(values)["containers"][0]["args"])
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.cli import _parser
+from exporter.cli import parser
 from exporter.config import load_settings
 from tests.deploy.charted import manifests
 from tests.deploy.guides import PAGES, STARTS, anchors, blocks, commands, links
@@ -101,7 +101,7 @@ def test_every_command_is_taken() -> None:
     found = [line for page in PAGES for line in commands(page)]
     assert len(found) > 5
     for line in found:
-        _parser().parse_args(shlex.split(line))
+        parser().parse_args(shlex.split(line))
 
 
 def test_the_chart_takes_the_network_policy_of_the_security_page() -> None:

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from exporter.cli import _parser
+from exporter.cli import parser
 from exporter.config import load_settings
 from tests.deploy.tool import DEPLOY, run, tool
 
@@ -50,7 +50,7 @@ def test_it_is_hardly_exposed() -> None:
 def test_the_exporter_takes_its_arguments() -> None:
     (command,) = settings()["ExecStart"]
     program, *arguments = shlex.split(command.replace("%S", "/var/lib"))
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     assert program == "/opt/r2-exporter/bin/r2-exporter"
     (folder,) = settings()["StateDirectory"]
     assert options.storage.parent == Path("/var/lib") / folder

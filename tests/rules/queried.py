@@ -47,6 +47,6 @@ def asked(text: str) -> set[str]:
 
 def existing() -> set[str]:
     """What the exporter shows and what is recorded."""
-    families = Metrics().registry.names
+    families = Metrics().registry.families
     parts = {f"{name}{part}" for name in families for part in ("", "_bucket", "_sum", "_count")}
     return parts | {rule["record"] for rule in rules() if "record" in rule}
