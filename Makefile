@@ -3,14 +3,16 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := $(VENV)-peers
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl chromium systemd-analyze
+BENCH_TOOLS := prometheus-blackbox-exporter prometheus-pushgateway
 TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-core systemd
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint bench pictures generate tools
+.PHONY: help run test lint bench pictures generate tools bench-tools
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -26,7 +28,7 @@ lint: $(VENV)/.dev ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench ## run every measurement in bench/
+bench: $(VENV)/.bench $(PEERS)/.ready bench-tools ## run every measurement in bench/
 	@set -e; for measurement in bench/*.py; do \
 		test -e "$$measurement" || { echo "bench/ holds no measurement"; break; }; \
 		echo "== $$measurement"; $(BIN)/python -m "bench.$$(basename "$$measurement" .py)" $(ARGS); \
@@ -47,6 +49,19 @@ tools:
 	@for tool in $(TEST_TOOLS); do \
 		command -v $$tool >/dev/null || exec tools/install-debian $(TEST_PACKAGES); \
 	done
+
+# What the measurements compare with: Debian's packages have the commands' names.
+bench-tools:
+	@for tool in $(BENCH_TOOLS); do \
+		command -v $$tool >/dev/null || exec tools/install-debian $(BENCH_TOOLS); \
+	done
+
+# aiobotocore wants an older botocore than boto3 does, so it lives elsewhere.
+$(PEERS)/.ready: | $(BIN)/pip
+	@echo "Installing aiobotocore into $(PEERS) ..."
+	@tools/make-venv $(PEERS) $(PYTHON)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check aiobotocore==3.10.0 uvloop
+	@touch $@
 
 # The development packages include the demo's.
 $(VENV)/.dev: pyproject.toml | $(BIN)/pip

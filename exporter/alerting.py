@@ -30,6 +30,7 @@ from exporter.history.alerts import (
 )
 from exporter.metrics import Metrics
 from exporter.outcome import Outcome
+from exporter.shard import WHOLE, Shard
 
 KEEPING_SECONDS = 5.0
 """The longest that news waits for the disk: a disk that hangs must not silence it."""
@@ -54,10 +55,12 @@ class Alerting:
     cannot be written they hear of it all the same, and it is kept as soon as that works.
     """
 
-    def __init__(self, metrics: Metrics, history: History, pusher: Pusher) -> None:
+    def __init__(self, metrics: Metrics, history: History, pusher: Pusher, shard: Shard = WHOLE) -> None:
         self._metrics = metrics
         self._history = history
         self._pusher = pusher
+        # Not a label: what Prometheus' rules raise is the same alert.
+        self._from = {} if shard.is_whole else {"shard": str(shard)}
         self._targets: dict[str, TargetAlerts] = {}
         self._due: dict[str, float] = {}
         self._raised_at: dict[tuple[str, AlertType], float] = {}
@@ -250,7 +253,7 @@ class Alerting:
     def _show(self, alert: Alert, *, active: bool, ended_at: float | None = None) -> None:
         self._metrics.alert(alert.target, alert.type, alert.severity.label, active)
         started_at = self._raised_at[alert.target, alert.type]
-        self._pusher.put(Pushed(alert.labels, _annotations(alert), started_at, ended_at))
+        self._pusher.put(Pushed(alert.labels, {**_annotations(alert), **self._from}, started_at, ended_at))
 
 
 def _keep_all(connection: sqlite3.Connection, batch: Sequence[_News]) -> None:

@@ -30,6 +30,7 @@ from exporter.remembering import Remembering
 from exporter.runner import Runner, Slots
 from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials
+from exporter.shard import WHOLE, Shard
 from exporter.storage import Reply
 from exporter.target import Run, Target, thresholds
 from exporter.targets import TlsContexts, make_probe, secrets_of
@@ -51,17 +52,20 @@ Difference = tuple[Kept, Kept]
 class App:
     """The exporter without its web side.
 
-    `load` gives the settings, at the start and at each reload; `storage` is the history's file.
+    `load` gives the settings, at the start and at each reload; `storage` is the history's file. Of the
+    targets it probes those of its shard, and knows no others.
     """
 
-    def __init__(self, load: Callable[[], Settings], storage: Path) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], Settings], storage: Path, shard: Shard = WHOLE) -> None:
+        self._load = lambda: shard.part_of(load())
+        self.shard = shard
         self.metrics = Metrics()
+        self.metrics.set_shard(shard)
         self.targets: dict[str, Target] = {}
         self.history = History(storage)
         self.changed = KeptSettings(self.history)
         self._pusher = Pusher(lambda attempt: self.metrics.notified(**asdict(attempt)))
-        self.alerting = Alerting(self.metrics, self.history, self._pusher)
+        self.alerting = Alerting(self.metrics, self.history, self._pusher, shard)
         self._recorder = Recorder(self.metrics, self.history, self.alerting, self.targets)
         parts = (self.history, self.changed, self._recorder, self.alerting)
         self._remembering = Remembering(*parts, self.targets)

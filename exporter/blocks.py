@@ -56,7 +56,7 @@ class Shape:
     let go of once it has grown, for then it is mostly a step on the way.
     """
 
-    __slots__ = ("__weakref__", "_pieces", "_places", "_shapes", "begin", "end", "parent", "part")
+    __slots__ = ("__weakref__", "_pieces", "_shapes", "begin", "end", "parent", "part", "places")
 
     def __init__(self, shapes: "Shapes", parent: "Shape | None" = None, part: Part | None = None) -> None:
         self._shapes = shapes
@@ -64,21 +64,21 @@ class Shape:
         self.part = part
         self.begin: int = parent.end if parent else 0
         self.end: int = self.begin + (len(part.heads) if part else 0)
-        self._places: dict[Key, int] | None = None
+        self.places: dict[Key, int] | None = None
         self._pieces: list[bytes] | None = None
 
     def place(self, key: Key) -> int | None:
-        """Where the values of a series begin."""
-        if self._places is None:
+        """Where the values of a series begin; from now on `places` says it too."""
+        if self.places is None:
             if self._shapes.know(self, key):
                 return None  # which another block has found out
-            self._places = {part.key: begin for part, begin in self._parts()}
-        return self._places.get(key)
+            self.places = {part.key: begin for part, begin in self._parts()}
+        return self.places.get(key)
 
     def grown(self, key: Key) -> "Shape":
         """This one with another series at its end."""
         grown = self._shapes.grown(self, key)
-        self._places = self._pieces = None
+        self.places = self._pieces = None
         return grown
 
     def __iter__(self) -> Iterator[Key]:
@@ -148,7 +148,8 @@ class Block:
 
     def place(self, key: Key) -> int:
         """Where the values of this series begin; it is made at zero if it is new. Raises ValueError."""
-        place = self.shape.place(key)
+        shape = self.shape
+        place = shape.places.get(key) if shape.places is not None else shape.place(key)
         if place is None:
             self.take(self.shape.grown(key))
             place = self.shape.begin

@@ -5,20 +5,19 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
+from itertools import count
 
 from exporter.config import Settings, TargetSettings
 from exporter.outcome import Outcome
 from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials
+from exporter.s3.printable import printable
 from exporter.storage import Reply
 from exporter.targets import TlsContexts, make_probe
 
 CLEANUP_GRACE = 10.0
+CELL_LIMIT = 500
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 async def check(settings: Settings, names: Sequence[str], output: str) -> int:
@@ -67,20 +66,26 @@ async def _probe_all(targets: Sequence[TargetSettings], settings: Settings) -> l
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on a terminal, and nothing elsewhere; call what it gives once for each target."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    """How far it is, on a terminal, and nothing elsewhere; call what it gives once for each target."""
+    if not sys.stderr.isatty():
         yield lambda: None
         return
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("probing", total=total)
-        yield lambda: progress.advance(bar)
+    done = count()
+
+    def advance() -> None:
+        print(f"\rprobing: {next(done)} of {total} targets", end="", file=sys.stderr, flush=True)
+
+    advance()
+    try:
+        yield advance
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _print(outcomes: Sequence[Outcome], targets: int) -> None:
-    console = Console(highlight=False)
-    if console.is_terminal:
-        console.print(_table(outcomes))
+    if sys.stdout.isatty():
+        for line in _table(outcomes):
+            print(line)
     else:
         for outcome in outcomes:
             print(" ".join([outcome.target, *_cells(outcome)[1:]]).rstrip())
@@ -95,21 +100,23 @@ def _print(outcomes: Sequence[Outcome], targets: int) -> None:
         print(f"{target}: {hint}")
 
 
-def _table(outcomes: Sequence[Outcome]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("target", "operation", "result", "time", "detail"):
-        table.add_column(column, justify="right" if column == "time" else "left")
-    for outcome in outcomes:
-        # As Text, for a storage's message is no markup, whatever brackets it holds.
-        table.add_row(*map(Text, _cells(outcome)), style=None if outcome.success else "red")
-    return table
+def _table(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    rows = [("target", "operation", "result", "time", "detail"), *map(_cells, outcomes)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for number, (target, operation, result, time, detail) in enumerate(rows):
+        left = (cell.ljust(width) for cell, width in zip((target, operation, result), widths, strict=False))
+        line = "  ".join([*left, time.rjust(widths[3]), detail]).rstrip()
+        failed = number > 0 and not outcomes[number - 1].success
+        yield f"{_RED}{line}{_PLAIN}" if failed else line
 
 
-def _cells(outcome: Outcome) -> list[str]:
+def _cells(outcome: Outcome) -> tuple[str, ...]:
     failure = outcome.failure
     result = "ok" if failure is None else failure.reason.value
     detail = failure.message if failure else ""
-    return [outcome.target, outcome.operation.value, result, f"{outcome.duration * 1000:.1f} ms", detail]
+    cells = (outcome.target, outcome.operation.value, result, f"{outcome.duration * 1000:.1f} ms", detail)
+    # A storage's message must not steer the terminal.
+    return tuple(printable(cell, CELL_LIMIT) for cell in cells)
 
 
 def _as_json(outcome: Outcome) -> dict[str, object]:

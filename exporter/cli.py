@@ -3,15 +3,18 @@
 import argparse
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 from exporter import __version__, logs
 from exporter.config import ConfigError, Settings, dump, load_settings
+from exporter.shard import Shard, ordinal
 
 UNUSABLE = 2
+
 DEFAULT_LISTEN = ":9977"
 DEMO_LISTEN = "127.0.0.1:9977"
 T = TypeVar("T")
@@ -25,6 +28,10 @@ first steps:
 """
 
 
+class UnusableError(Exception):
+    """Arguments that do not go together."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits: 0 good, 1 unhealthy or failed, 2 unusable arguments or configuration."""
     try:
@@ -32,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             status = _run(arguments)
         finally:
             sys.stdout.flush()
-    except ConfigError as error:
+    except (ConfigError, UnusableError) as error:
         print(error, file=sys.stderr)
         status = UNUSABLE
     except KeyboardInterrupt:
@@ -70,8 +77,18 @@ def _serve(options: argparse.Namespace) -> int:
             options.storage,
             options.listen or [parse_listen(DEFAULT_LISTEN)],
             options.web_config,
+            shard=_shard(options),
         )
     )
+
+
+def _shard(options: argparse.Namespace) -> Shard:
+    try:
+        number = ordinal(socket.gethostname()) if options.shard == "auto" else options.shard
+        return Shard(number, options.total_shards)
+    except ValueError as error:
+        flags = f"--shard={options.shard} --total-shards={options.total_shards}"
+        raise UnusableError(f"{flags}: {error}") from error
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -136,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the history, an SQLite database; made if it is not there (default: %(default)s)",
     )
+    _add_shard(serve)
     _add_web(serve, DEFAULT_LISTEN)
     _add_log(serve)
 
@@ -194,6 +212,24 @@ def _add_config(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_shard(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--shard",
+        type=parse_shard,
+        default=0,
+        metavar="N",
+        help="which of several exporters that divide the targets this is, from 0; auto: the number at the "
+        "end of the host name, as a StatefulSet's pods have it (default: %(default)s)",
+    )
+    command.add_argument(
+        "--total-shards",
+        type=int,
+        default=1,
+        metavar="M",
+        help="how many exporters divide the targets among them (default: %(default)s)",
+    )
+
+
 def _add_web(command: argparse.ArgumentParser, listen: str) -> None:
     command.add_argument(
         "--web.listen-address",
@@ -239,3 +275,12 @@ def parse_listen(text: str) -> tuple[str, int]:
     if not colon or not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as :9977 or 127.0.0.1:9977")
     return host, int(port)
+
+
+def parse_shard(text: str) -> int | Literal["auto"]:
+    """A number, or `auto`. Raises ArgumentTypeError."""
+    if text == "auto":
+        return "auto"
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 nor auto")
+    return int(text)

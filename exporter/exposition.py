@@ -88,6 +88,7 @@ class Family(Generic[S]):
         self.label_names = tuple(label_names)
         self._owners = owners
         self._owner = self.label_names.index(owners.label) if owners.label in self.label_names else None
+        self._key_names = tuple(name for name in label_names if name != owners.label)
         self._heads = heads
         self._series = series
         self._shapes = Shapes(self._heads_of)
@@ -102,8 +103,11 @@ class Family(Generic[S]):
         owner, key = self._owner_and_key(values)
         if more:
             key += tuple(chain.from_iterable(sorted(more.items())))
-        block = self._blocks.get(owner) or Block(self._shapes.empty)
-        place = block.place(key)
+        block = self._blocks.get(owner)
+        if block is not None:
+            return self._series(block, block.place(key))
+        block = Block(self._shapes.empty)
+        place = block.place(key)  # which may raise, and then there is no block
         self._blocks[owner] = block
         return self._series(block, place)
 
@@ -123,9 +127,9 @@ class Family(Generic[S]):
         The owner of a family without targets is None.
         """
         block = self._blocks.get(owner)
-        if block is None or not labels.keys() <= set(self.label_names):
+        if block is None or not labels.keys() <= set(self._key_names):
             return
-        wanted = [(self.label_names.index(name), value) for name, value in labels.items()]
+        wanted = [(self._key_names.index(name), value) for name, value in labels.items()]
         left = block.without(lambda key: all(key[at] == value for at, value in wanted))
         if left.values:
             self._blocks[owner] = left
@@ -148,16 +152,21 @@ class Family(Generic[S]):
     def _owner_and_key(self, values: tuple[str, ...]) -> tuple[str | None, Key]:
         if len(values) != len(self.label_names):
             raise ValueError(f"{len(values)} values for the labels {', '.join(self.label_names)}")
-        if self._owner is None:
+        at = self._owner
+        if at is None:
             return None, values
-        return values[self._owner], (*values[: self._owner], OWNER, *values[self._owner + 1 :])
+        return values[at], values[:at] + values[at + 1 :]
 
     def _heads_of(self, key: Key) -> list[str]:
-        values = [OWNER if at == self._owner else _clean(value) for at, value in enumerate(key)]
-        more = zip(key[len(self.label_names) :: 2], values[len(self.label_names) + 1 :: 2], strict=True)
-        labels = sorted([*zip(self.label_names, values, strict=False), *more])
+        names, values = list(self._key_names), list(key[: len(self._key_names)])
+        more = key[len(names) :]
+        names += more[::2]
+        values += more[1::2]
+        labels = [(name, _clean(value)) for name, value in zip(names, values, strict=True)]
+        if self._owner is not None:
+            labels.append((self._owners.label, OWNER))
         _check_labels([name for name, _ in labels])
-        return self._heads(labels)
+        return self._heads(sorted(labels))
 
 
 class Registry:

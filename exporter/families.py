@@ -186,6 +186,12 @@ class Families:
         self.build_info = registry.gauge(
             "r2_exporter_build_info", "Which build of the exporter runs; always 1."
         )
+        self.shard_ordinal = registry.gauge(
+            "r2_exporter_shard_ordinal", "Which of the exporters that share the targets this is, from 0."
+        )
+        self.total_shards = registry.gauge(
+            "r2_exporter_total_shards", "How many exporters share the targets; 1 for one on its own."
+        )
         self.loop_lag = registry.gauge(
             "r2_exporter_event_loop_lag_seconds", "Largest delay of the event loop in the last minute."
         )

@@ -12,6 +12,7 @@ from exporter.families import Families
 from exporter.history import HistoryState
 from exporter.outcome import BillingClass, Operation, Outcome, Reason, SkipReason
 from exporter.series import Exemplar
+from exporter.shard import WHOLE, Shard
 
 WINDOW = 60.0
 """Seconds that the largest loop lag and lateness look back."""
@@ -46,6 +47,7 @@ class Metrics:
         self._largest_lag = WindowMax(WINDOW)
         self._largest_lateness = WindowMax(WINDOW)
         self._history = HistoryState()
+        self.set_shard(WHOLE)
 
     def set_target(
         self,
@@ -219,6 +221,11 @@ class Metrics:
     def set_build_info(self, **labels: str) -> None:
         """Say once which build runs: `version`, `python_version` and the like."""
         self._families.build_info.labels(**labels).set(1)
+
+    def set_shard(self, shard: Shard) -> None:
+        """Say once which of how many exporters this is."""
+        self._families.shard_ordinal.labels().set(shard.number)
+        self._families.total_shards.labels().set(shard.total)
 
     def loop_lag(self, seconds: float, now: float) -> None:
         """Take one measured delay of the event loop, at monotonic time `now`.

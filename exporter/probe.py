@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-import secrets
+import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -89,7 +89,7 @@ class Probe:
         chosen = tuple(operations) or settings.operations
         run = _Run(
             key=new_key(settings.key_prefix, self._instance, time.time()),
-            body=secrets.token_bytes(settings.object_size) if Operation.PUT in chosen else b"",
+            body=random.randbytes(settings.object_size) if Operation.PUT in chosen else b"",  # noqa: S311
             fresh=every > 0 and self._runs % every == 0,
         )
         self._runs += 1

@@ -73,7 +73,7 @@ class Recorder:
             if change := target.status.observe(outcome):
                 tell_change(change)
             self._alerting.observe(outcome, time.monotonic())
-            self.standing(target)
+            self._outlook(target)
         elif outcome.billed is not None:
             # This says nothing of what is probed now, but it cost.
             self._metrics.billed(outcome.target, outcome.billed)
@@ -97,10 +97,14 @@ class Recorder:
         self.standing(target)
 
     def standing(self, target: Target) -> None:
-        """How a target stands now."""
+        """How a target stands now: at the end of a run, or when somebody has changed it."""
+        self._metrics.breaker(target.settings.name, target.breaker.status(time.monotonic()))
+        self._outlook(target)
+
+    def _outlook(self, target: Target) -> None:
+        """What may be news after each operation."""
         settings, breaker = target.settings, target.breaker
         self.transitions(target)
-        self._metrics.breaker(settings.name, breaker.status(time.monotonic()))
         if target.status.latest:
             up = breaker.admits_all and target.status.is_up(settings.probe.operations)
             self._metrics.target_up(settings.name, up)

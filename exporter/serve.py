@@ -17,6 +17,7 @@ from exporter.app import App
 from exporter.config import ConfigError, Settings, load_settings
 from exporter.demo import DemoStorage
 from exporter.history import NewerSchemaError
+from exporter.shard import WHOLE, Shard
 from exporter.web.server import Server
 
 SWITCH_INTERVAL = 0.0005
@@ -31,6 +32,7 @@ async def serve(
     listen: Sequence[tuple[str, int]],
     web_config: Path | None,
     listening: Callable[[Sequence[str]], None] = lambda _: None,
+    shard: Shard = WHOLE,
 ) -> int:
     """Probes and serves until SIGTERM or SIGINT; SIGHUP reloads. `listening` is told the URLs.
 
@@ -41,7 +43,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    app = App(load, storage)
+    app = App(load, storage, shard)
     app.metrics.set_build_info(
         version=__version__,
         python_version=platform.python_version(),
@@ -53,12 +55,17 @@ async def serve(
     except NewerSchemaError as error:
         log.error("the history cannot be used", cause=str(error))
         return 2
-    _keep_the_loop_free()
+    keep_the_loop_free()
     try:
         try:
             await server.start()
         except OSError as error:
-            log.error("cannot listen", address=error.filename, cause=error.strerror)
+            log.error(
+                "cannot listen",
+                address=error.filename,
+                cause=error.strerror,
+                mend="choose another with --web.listen-address",
+            )
             return 1
         reloads: set[asyncio.Task[None]] = set()
 
@@ -69,7 +76,8 @@ async def serve(
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         listening(server.urls)
-        log.info("probing", targets=len(app.targets), version=__version__)
+        part = {} if shard.is_whole else {"shard": shard.number, "total_shards": shard.total}
+        log.info("probing", targets=len(app.targets), version=__version__, **part)
         await stopping.wait()
         log.info("stopping")
     finally:
@@ -79,7 +87,7 @@ async def serve(
     return 0
 
 
-def _keep_the_loop_free() -> None:
+def keep_the_loop_free() -> None:
     """What is there by now stays: the garbage collector need not spend milliseconds on it again and again.
 
     And a thread that computes, such as for a long answer of the API, lets go of the interpreter sooner

@@ -152,6 +152,8 @@ FAMILIES = {
     "r2_alert_active": "gauge",
     "r2_probe_last_run_timestamp_seconds": "gauge",
     "r2_exporter_build_info": "gauge",
+    "r2_exporter_shard_ordinal": "gauge",
+    "r2_exporter_total_shards": "gauge",
     "r2_exporter_event_loop_lag_seconds": "gauge",
     "r2_exporter_schedule_lateness_seconds": "histogram",
     "r2_exporter_schedule_lateness_max_seconds": "gauge",

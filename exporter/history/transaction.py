@@ -1,14 +1,14 @@
 """One batch written in one transaction, and what to do with entries that no database would take."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from exporter.history.backlog import Batch, Work
 from exporter.history.database import NewerSchemaError, is_corrupt, upgrade
-from exporter.history.entries import CHECK, EVENT, Check, Skip
+from exporter.history.entries import CHECKS_AT_ONCE, EVENT, Check, Skip, insert_checks
 from exporter.history.sums import RunningSums
 
 _OF_THE_ENTRIES = (
@@ -24,7 +24,7 @@ def commit(connection: sqlite3.Connection, sums: RunningSums, batch: Batch) -> l
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany(EVENT, [event.row() for event, _ in batch.events])
-        connection.executemany(CHECK, _rows(connection, sums, batch.checks))
+        _insert_checks(connection, sums, batch.checks)
         sums.write(connection)
         answers = [_try(connection, work) for work, _ in batch.works]
         connection.execute("COMMIT")
@@ -53,17 +53,24 @@ def salvaged(batch: Batch) -> Batch:
         )
 
 
-def _rows(
+def _insert_checks(
     connection: sqlite3.Connection, sums: RunningSums, entries: Sequence[Check | Skip]
-) -> Iterator[tuple[Any, ...]]:
-    """The rows of the results, each added to the sums on its way.
+) -> None:
+    """Many results by one statement, each added to the sums on its way.
 
-    SQLite lets other threads run while it takes a row; a loop of its own for the sums would hold them up.
+    SQLite lets other threads run while it carries out a statement. With one for each result this thread and
+    the event loop would take turns at the interpreter that often, which costs both more than it does.
     """
-    for entry in entries:
-        sums.add(connection, entry)
-        if isinstance(entry, Check):
-            yield entry.row()
+    for first in range(0, len(entries), CHECKS_AT_ONCE):
+        values: list[Any] = []
+        count = 0
+        for entry in entries[first : first + CHECKS_AT_ONCE]:
+            sums.add(connection, entry)
+            if isinstance(entry, Check):
+                values += entry.row()
+                count += 1
+        if count:
+            connection.execute(insert_checks(count), values)
 
 
 def _fits(scratch: sqlite3.Connection, batch: Batch) -> bool:

@@ -1,6 +1,7 @@
 """Where requests go: URLs, and a bucket's path-style and virtual-host-style addressing."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -41,9 +42,15 @@ class Address:
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
         """
-        path = self._objects + quote(key, safe="/-._~") if key else self._bucket
+        path = self._objects + _quoted(key) if key else self._bucket
         if not query:
             return Url(self._origin, path)
         pairs = sorted(query.items())
         encoded = "&".join(f"{quote(name, safe='-._~')}={quote(value, safe='-._~')}" for name, value in pairs)
         return Url(self._origin, f"{path}?{encoded}")
+
+
+@lru_cache(maxsize=1024)
+def _quoted(key: str) -> str:
+    """Remembered, for each operation of a run asks for the same key."""
+    return quote(key, safe="/-._~")

@@ -44,26 +44,24 @@ def signed_headers(
     canonical = f"{method}\n{path}\n{query}\n{lines}\n\n{names}\n{payload}"
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     to_sign = f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    signature = _hmac(_signing_key(key.secret, stamp[:8], region), to_sign).hex()
+    mac = _signing(key.secret, stamp[:8], region).copy()
+    mac.update(to_sign.encode())
     return {
         "Host": host,
         "X-Amz-Content-SHA256": payload,
         "X-Amz-Date": stamp,
         **({"X-Amz-Security-Token": key.token} if key.token else {}),
         "Authorization": (
-            f"{_ALGORITHM} Credential={key.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+            f"{_ALGORITHM} Credential={key.key_id}/{scope}, "
+            f"SignedHeaders={names}, Signature={mac.hexdigest()}"
         ),
     }
 
 
 @lru_cache(maxsize=4096)
-def _signing_key(secret_key: str, day: str, region: str) -> bytes:
-    """Holds for a day (UTC), for every request with this secret."""
-    key = f"AWS4{secret_key}".encode()
+def _signing(secret: str, day: str, region: str) -> hmac.HMAC:
+    """What signs for a day (UTC), for every request with this secret. To be copied."""
+    key = f"AWS4{secret}".encode()
     for part in (day, region, "s3", "aws4_request"):
-        key = _hmac(key, part)
-    return key
-
-
-def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, text.encode(), "sha256")
+        key = hmac.digest(key, part.encode(), "sha256")
+    return hmac.new(key, digestmod="sha256")

@@ -23,8 +23,9 @@ ANSWER_SECONDS = 0.5
 async def probe(request: web.Request) -> web.StreamResponse:
     app, name = request.app[APP], request.query.get("target", "")
     if name not in app.targets:
-        problem = f"no target is named {name!r}" if name else "the parameter target is missing"
-        message = f"{problem}; /sd lists the targets"
+        message = (
+            app.shard.unknown(name) if name else "The parameter target is missing; /sd lists the targets."
+        )
         return error(404 if name else 400, "unknown_target" if name else "missing_target", message)
     try:
         operations = _operations(request.query.get("operations", ""))

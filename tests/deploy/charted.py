@@ -60,7 +60,8 @@ SEVERAL: dict[str, Any] = {
     "persistence": {"enabled": False},
     "serviceAccount": {"create": False},
 }
-VALUES = {"plain": PLAIN, "full": FULL, "several": SEVERAL}
+SHARDED: dict[str, Any] = {**FULL, "shards": 3}
+VALUES = {"plain": PLAIN, "full": FULL, "several": SEVERAL, "sharded": SHARDED}
 
 
 def validate(values: dict[str, Any]) -> None:

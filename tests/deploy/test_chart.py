@@ -20,6 +20,7 @@ from tests.deploy.charted import (
     FULL,
     PLAIN,
     SEVERAL,
+    SHARDED,
     TARGET,
     VALUES,
     manifests,
@@ -41,7 +42,8 @@ def changed(values: dict[str, Any], **others: Any) -> dict[str, Any]:
 
 
 def pod(values: dict[str, Any]) -> dict[str, Any]:
-    spec: dict[str, Any] = one(manifests(values), "Deployment")["spec"]["template"]["spec"]
+    kind = "StatefulSet" if values.get("shards", 1) > 1 else "Deployment"
+    spec: dict[str, Any] = one(manifests(values), kind)["spec"]["template"]["spec"]
     return spec
 
 
@@ -165,6 +167,37 @@ def test_the_history_has_one_writer() -> None:
 def test_replicas_do_not_multiply_the_probes_unasked() -> None:
     with pytest.raises(helm.HelmRenderError, match="each would probe every target"):
         rendered(changed(SEVERAL, config={"targets": [TARGET]}))
+
+
+def test_shards_are_pods_with_numbers_and_histories_of_their_own() -> None:
+    found = manifests(SHARDED)
+    assert {"Deployment", "PersistentVolumeClaim"}.isdisjoint(each["kind"] for each in found)
+    spec, service = one(found, "StatefulSet")["spec"], one(found, "Service")
+    assert spec["replicas"] == 3
+    assert spec["serviceName"] == service["metadata"]["name"]
+    assert service["spec"]["clusterIP"] == "None"
+    (container,) = spec["template"]["spec"]["containers"]
+    assert {"--shard=auto", "--total-shards=3"} <= set(container["args"])
+    parser().parse_args(container["args"])
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] in {mount["name"] for mount in container["volumeMounts"]}
+    assert claim["metadata"]["name"] not in {each["name"] for each in spec["template"]["spec"]["volumes"]}
+    assert one(found, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_shards_without_a_disk_have_none() -> None:
+    spec = one(manifests(changed(SHARDED, persistence={"enabled": False})), "StatefulSet")["spec"]
+    assert "volumeClaimTemplates" not in spec
+    assert "history" in {each["name"] for each in spec["template"]["spec"]["volumes"]}
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [({"replicas": 2}, "one pod"), ({"persistence": {"existingClaim": "mine"}}, "history of its own")],
+)
+def test_shards_do_not_share(others: dict[str, Any], words: str) -> None:
+    with pytest.raises(helm.HelmRenderError, match=words):
+        rendered(changed(SHARDED, **others))
 
 
 def test_a_drain_is_never_blocked() -> None:

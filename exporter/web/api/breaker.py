@@ -24,7 +24,7 @@ async def circuit_breaker(request: web.Request, asked: OfTarget) -> web.Response
     """The circuit breakers, and what they did lately."""
     app = request.app[APP]
     if asked.target is not None and asked.target not in app.targets:
-        return unknown_target(asked.target)
+        return unknown_target(request, asked.target)
     events: list[BreakerEventSeen] | None = None
     try:
         rows = await in_time(app.history.read(partial(_events, target=asked.target)))

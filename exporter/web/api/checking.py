@@ -51,7 +51,7 @@ async def check(request: web.Request, asked: OfTarget, body: CheckRequest) -> we
     """
     app, name = request.app[APP], body.target or asked.target
     if name is not None and name not in app.targets:
-        return unknown_target(name)
+        return unknown_target(request, name)
     names = [name] if name is not None else list(app.targets)
     try:
         found = await asyncio.gather(*(_checked(app, each, body.operations or []) for each in names))
@@ -59,7 +59,7 @@ async def check(request: web.Request, asked: OfTarget, body: CheckRequest) -> we
         return error(503, "stopping", "The exporter is stopping and probes nothing more.")
     results = [each for each in found if each is not None]
     if name is not None and not results:
-        return unknown_target(name)
+        return unknown_target(request, name)
     fine = all(each.success for each in results)
     return answered(CheckAnswer(checked_at=time_of(time.time()), success=fine, results=results))
 

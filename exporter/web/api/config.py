@@ -44,7 +44,7 @@ async def config(request: web.Request, asked: OfTarget) -> web.Response:
     """
     app = request.app[APP]
     if asked.target is not None and asked.target not in app.targets:
-        return unknown_target(asked.target)
+        return unknown_target(request, asked.target)
     body = await asyncio.to_thread(_config, app.changed.file, app.changed.kept, asked.target)
     tag = _tag(body)
     sent = request.headers.get("If-None-Match")
@@ -75,7 +75,7 @@ async def change_config(request: web.Request, asked: OfTarget, body: ConfigChang
         return error(409, "two_targets", "The body's serviceName and the query's target name two targets.")
     name = body.service_name or asked.target
     if name is not None and name not in app.targets:
-        return unknown_target(name)
+        return unknown_target(request, name)
     change = partial(app.change, name or ALL, body.changes(), CALLER.get())
     return await _changed(request, asked.target, change)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from exporter.history import HistoryUnavailableError
 from exporter.web.api.parameters import Body, Query, RefusedError, parse_body, parse_query
 from exporter.web.errors import error
+from exporter.web.keys import APP
 
 Q = TypeVar("Q", bound=Query)
 B = TypeVar("B", bound=Body)
@@ -135,8 +136,8 @@ async def in_time(reading: Awaitable[T]) -> T:
         raise HistoryUnavailableError(message) from None
 
 
-def unknown_target(name: str) -> web.Response:
-    return error(404, "unknown_target", f"No target is named {name!r}; /sd lists the targets.")
+def unknown_target(request: web.Request, name: str) -> web.Response:
+    return error(404, "unknown_target", request.app[APP].shard.unknown(name))
 
 
 def _asked(query: type[Q], request: web.Request) -> Q:

@@ -17,6 +17,7 @@ from exporter.history import HistoryState, HistoryUnavailableError
 from exporter.history.queries import Pair, sums_between
 from exporter.history.rollup import Sums, merged
 from exporter.outcome import Operation, Outcome
+from exporter.shard import Shard
 from exporter.web.api.declare import encoded, getting, in_time
 from exporter.web.api.health_models import (
     BreakerBrief,
@@ -67,7 +68,8 @@ async def health(request: web.Request, _asked: NothingAsked) -> web.Response:
         for each in app.targets.values()
     ]
     # In a thread: of thousands of targets it is a long answer.
-    body = await asyncio.to_thread(_health, seen, past, app.history.state(), now, wall_clock)
+    state = app.history.state()
+    body = await asyncio.to_thread(_health, seen, past, state, app.shard, now, wall_clock)
     return web.Response(body=body, content_type="application/json")
 
 
@@ -82,7 +84,9 @@ def _sums(connection: sqlite3.Connection, now: float) -> Past:
     return Past(sums_between(connection, now - DAY, now), sums_between(connection, now - 30 * DAY, now))
 
 
-def _health(seen: Sequence[Seen], past: Past, state: HistoryState, now: float, wall_clock: float) -> bytes:
+def _health(
+    seen: Sequence[Seen], past: Past, state: HistoryState, shard: Shard, now: float, wall_clock: float
+) -> bytes:
     targets = [_target(each, past, now, wall_clock) for each in seen]
     history = _history(state, past)
     status, reasons = overall(targets)
@@ -94,6 +98,8 @@ def _health(seen: Sequence[Seen], past: Past, state: HistoryState, now: float, w
             reasons=reasons,
             checked_at=time_of(wall_clock),
             version=__version__,
+            shard=shard.number,
+            total_shards=shard.total,
             uptime=_uptime(past, [each.settings.name for each in seen]),
             targets=targets,
             history=history,

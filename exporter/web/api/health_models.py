@@ -167,6 +167,12 @@ class Health(Answer):
     version: str
     """The exporter's."""
 
+    shard: int
+    """Which of the exporters that share the targets this is, from 0. It knows its own targets alone."""
+
+    total_shards: int
+    """How many exporters share the targets."""
+
     uptime: Uptime
     """Over all targets."""
 

@@ -23,7 +23,7 @@ async def reset(request: web.Request, asked: OfTarget, _body: NoBody) -> web.Res
     """
     app = request.app[APP]
     if asked.target is not None and asked.target not in app.targets:
-        return unknown_target(asked.target)
+        return unknown_target(request, asked.target)
     names = _names(app, asked)
     await app.reset_breakers(names)
     now, wall_clock = time.monotonic(), time.time()
@@ -57,7 +57,7 @@ async def stop(request: web.Request, asked: OfTarget, _body: NoBody) -> web.Resp
 async def _set_enabled(request: web.Request, asked: OfTarget, *, enabled: bool) -> web.Response:
     app = request.app[APP]
     if asked.target is not None and asked.target not in app.targets:
-        return unknown_target(asked.target)
+        return unknown_target(request, asked.target)
     await app.change(asked.target or ALL, {"enabled": enabled}, CALLER.get())
     items = [
         Monitored(target=name, enabled=app.targets[name].settings.probe.enabled)

@@ -39,6 +39,8 @@ def overall(targets: Sequence[TargetHealth]) -> tuple[HealthStatus, list[str]]:
     """
     known = {each.status for each in targets} - {HealthStatus.UNKNOWN}
     reasons = [f"{each.target}: {reason}" for each in targets for reason in each.reasons]
+    if not targets:
+        return HealthStatus.UNKNOWN, ["this shard has no targets"]
     if not known:
         return HealthStatus.UNKNOWN, reasons
     return (known.pop() if len(known) == 1 else HealthStatus.DEGRADED), reasons

@@ -14,6 +14,7 @@ from exporter import __version__
 from exporter.alerts import Alert
 from exporter.app import App
 from exporter.history import HistoryState, HistoryUnavailableError
+from exporter.shard import Shard
 from exporter.web.api.declare import in_time
 from exporter.web.api.health import Seen
 from exporter.web.api.health_models import TargetHealth
@@ -36,6 +37,7 @@ class Now:
     judged: Sequence[Judged]
     alerts: Sequence[Alert]
     history: HistoryState
+    shard: Shard
     at: float
     monotonic: float
 
@@ -69,7 +71,7 @@ async def _now(app: App) -> Now:
         alerts += app.alerting.active(name).values()
         if number % AT_A_TURN == 0:
             await asyncio.sleep(0)
-    return Now(await asyncio.to_thread(judge, seen), alerts, app.history.state(), at, monotonic)
+    return Now(await asyncio.to_thread(judge, seen), alerts, app.history.state(), app.shard, at, monotonic)
 
 
 async def _past(app: App, selection: Selection, at: float) -> Past:
@@ -90,6 +92,7 @@ def render(asked: Asked, selection: Selection, now: Now, kept: Past) -> bytes:
         _ENVIRONMENT.get_template("page.html")
         .render(
             version=__version__,
+            shard=now.shard,
             addresses=assets.ADDRESSES,
             status=status,
             order=ORDER,

@@ -40,6 +40,8 @@ def headline(counts: Mapping[HealthStatus, int]) -> str:
     """How many targets are in which state."""
     total = sum(counts.values())
     parts = [(number, WORDS[status]) for status in WORDS if (number := counts.get(status, 0))]
+    if not parts:
+        return "This shard has no targets"
     if len(parts) == 1:
         word = parts[0][1]
         return f"The only target is {word}" if total == 1 else f"All {total:,} targets are {word}"

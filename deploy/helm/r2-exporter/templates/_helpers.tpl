@@ -55,8 +55,32 @@ periodSeconds: 10
 timeoutSeconds: 5
 {{- end -}}
 
+{{/* A Deployment or, where several exporters divide the targets, a StatefulSet: its pods have numbers. */}}
+{{- define "r2-exporter.kind" -}}
+{{- if gt (int .Values.shards) 1 }}StatefulSet{{ else }}Deployment{{ end -}}
+{{- end -}}
+
+{{/* What a history's volume must be, by the values of persistence. */}}
+{{- define "r2-exporter.claim" -}}
+accessModes:
+  {{- toYaml .accessModes | nindent 2 }}
+{{- with .storageClassName }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests: {storage: {{ .size }}}
+{{- end -}}
+
 {{/* Settings that would lose data or cost a multiple without saying so. */}}
 {{- define "r2-exporter.check" -}}
+{{- if gt (int .Values.shards) 1 -}}
+{{- if gt (int .Values.replicas) 1 -}}
+{{- fail "shards: each has one pod; leave replicas at 1" -}}
+{{- end -}}
+{{- if .Values.persistence.existingClaim -}}
+{{- fail "shards: each has a history of its own; leave persistence.existingClaim empty" -}}
+{{- end -}}
+{{- end -}}
 {{- if gt (int .Values.replicas) 1 -}}
 {{- if .Values.persistence.enabled -}}
 {{- fail "replicas: the history's file has one writer; set persistence.enabled to false, or replicas to 1 (docs/scaling.md)" -}}
