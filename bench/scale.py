@@ -112,7 +112,8 @@ def _window(
     elapsed, used = time.perf_counter() - began, cpu_seconds(pid) - cpu
     if profiler is not None:
         profiler.wait()
-    done = _sum(page, "r2_probes_total") - _sum(before, "r2_probes_total")
+    # Of what stands at a page's end: that of ten thousand targets takes seconds, and probes go on meanwhile.
+    done = _results(page) - _results(before)
     return Row(
         targets=targets,
         start_seconds=start,
@@ -150,6 +151,10 @@ def scrape(address: str) -> tuple[str, float]:
 
 def _sum(page: str, name: str) -> float:
     return sum(float(value) for value in re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)", page, re.MULTILINE))
+
+
+def _results(page: str) -> float:
+    return _sum(page, "r2_exporter_history_written_total") + _sum(page, "r2_exporter_history_queue_length")
 
 
 def _profiler(pid: int, seconds: float, output: Path) -> "subprocess.Popen[bytes]":

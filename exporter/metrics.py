@@ -81,8 +81,7 @@ class Metrics:
             self.registry.remove(name, operation=gone)
             self._failing.pop((name, gone), None)
             begun.remove(gone)
-        for operation in operations:
-            self._begin_operation(name, operation)
+        self._begin_operations(name, operations)
         for settings in (families.target_info, families.threshold):
             settings.remove(name)
         for learnt in (families.certificate_expiry, families.clock_skew):
@@ -264,14 +263,18 @@ class Metrics:
 
     def _begin_operation(self, target: str, operation: Operation) -> None:
         # A probe on demand may name an operation that is not configured.
-        if operation in self._operations[target]:
-            return
-        self._operations[target].add(operation)
-        families = self._families
-        families.probes.begin((target, operation, result) for result in _RESULTS)
-        families.errors.begin((target, operation, reason) for reason in _REASONS)
-        families.skipped.begin((target, operation, reason) for reason in _SKIP_REASONS)
-        families.reconnects.labels(target, operation)
+        if operation not in self._operations[target]:
+            self._begin_operations(target, [operation])
+
+    def _begin_operations(self, target: str, operations: Sequence[Operation]) -> None:
+        families, begun = self._families, self._operations[target]
+        new = [operation for operation in operations if operation not in begun]
+        begun.update(new)
+        if new:
+            families.probes.begin((target, each, result) for each in new for result in _RESULTS)
+            families.errors.begin((target, each, reason) for each in new for reason in _REASONS)
+            families.skipped.begin((target, each, reason) for each in new for reason in _SKIP_REASONS)
+            families.reconnects.begin((target, each) for each in new)
 
 
 class WindowMax:

@@ -81,7 +81,7 @@ def test_help_names_every_command_and_the_first_steps() -> None:
     [
         (
             "serve",
-            ["--config.file", "--storage.path", *WEB_AND_LOG],
+            ["--config.file", "--storage.path", "--shard", "--total-shards", *WEB_AND_LOG],
         ),
         ("demo", WEB_AND_LOG),
         ("check", ["--config.file", "--target", "--output"]),

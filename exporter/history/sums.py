@@ -19,8 +19,11 @@ _FIND = (
 )
 _WRITE = (
     f"INSERT OR REPLACE INTO r2_operation_metrics (period, started_at, target, operation, {COLUMNS}) "  # noqa: S608
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "VALUES "
 )
+_VALUES = f"({', '.join(['?'] * 11)})"
+_AT_ONCE = 64
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class RunningSums:
@@ -43,7 +46,11 @@ class RunningSums:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Writes the rows that changed."""
-        connection.executemany(_WRITE, [(*key, *row_of(self._sums[key])) for key in sorted(self._touched)])
+        touched = sorted(self._touched)
+        for first in range(0, len(touched), _AT_ONCE):  # a statement for many, as for the results
+            keys = touched[first : first + _AT_ONCE]
+            values = [value for key in keys for value in (*key, *row_of(self._sums[key]))]
+            connection.execute(_WRITE + ", ".join([_VALUES] * len(keys)), values)
         self._touched.clear()
 
     def forget(self) -> None:
@@ -135,11 +142,14 @@ def row_of(sums: Sums) -> tuple[Any, ...]:
         sums.skipped,
         sums.duration_sum,
         sums.duration_max,
-        json.dumps(sums.reasons),
-        json.dumps(_dense(sums.histogram), separators=(",", ":")),
+        _compact(sums.reasons) if sums.reasons else "{}",
+        _compact(_dense(sums.histogram)),
     )
 
 
 def _dense(histogram: Mapping[int, int]) -> list[int]:
     first, last = min(histogram, default=0), max(histogram, default=-1)
-    return [first, *(histogram.get(bucket, 0) for bucket in range(first, last + 1))]
+    dense = [0] * (last - first + 1)
+    for bucket, count in histogram.items():
+        dense[bucket - first] = count
+    return [first, *dense]

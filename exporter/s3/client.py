@@ -92,7 +92,7 @@ class Client:
             async with asyncio.timeout(timeout) as deadline:
                 result = await self._exchange(method, url, headers, body, trace, max_body)
         except Exception as error:
-            result = error
+            result = _bare(error)
             # Timers may fire early: uvloop's by a few milliseconds.
             trace.finish(at_least=timeout if deadline.expired() else 0.0)
         return Exchange(trace, result)
@@ -125,6 +125,15 @@ class Client:
                 trace.restart()
             finally:
                 connection.close()  # unless it was released, because the answer is complete
+
+
+def _bare(error: Exception) -> Exception:
+    """Without tracebacks: their frames hold the error in turn, and only the garbage collector ends that."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 async def _ask(
