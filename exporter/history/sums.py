@@ -142,7 +142,7 @@ def row_of(sums: Sums) -> tuple[Any, ...]:
         sums.skipped,
         sums.duration_sum,
         sums.duration_max,
-        _compact(sums.reasons) if sums.reasons else "{}",
+        json.dumps(sums.reasons) if sums.reasons else "{}",
         _compact(_dense(sums.histogram)),
     )
 

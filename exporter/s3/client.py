@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from exporter.outcome import Phase
 from exporter.s3.address import Url
-from exporter.s3.connections import Connections, Pool
+from exporter.s3.connections import Connections, Pool, TimedHandler
 from exporter.s3.printable import printable
 from exporter.s3.trace import TimedSSLContext, Trace
 
@@ -140,7 +140,7 @@ async def _ask(
     connection: Connection, request: bytes, trace: Trace, max_body: int, *, has_body: bool
 ) -> Answer:
     transport, protocol = connection.transport, connection.protocol
-    if transport is None or protocol is None or transport.is_closing():
+    if transport is None or not isinstance(protocol, TimedHandler) or transport.is_closing():
         raise ClientConnectionResetError("the connection is closed")
     trace.certificate_expiry = _certificate_expiry(transport)
     protocol.set_response_params(
@@ -154,9 +154,9 @@ async def _ask(
     except HttpProcessingError as error:
         raise InvalidAnswerError from error
     skew = _clock_skew(message.headers.get("Date", ""), time.time())
-    trace.enter(Phase.TRANSFER)
+    trace.enter(Phase.TRANSFER, protocol.head_at)
     content = await _read(payload, max_body)
-    trace.finish()
+    trace.finish(protocol.received_at)
     if len(content) <= max_body:
         connection.release()
     return Answer(

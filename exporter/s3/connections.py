@@ -6,11 +6,15 @@ the business of `exporter.s3.client`: aiohttp's own requests take longer than al
 
 import asyncio
 import ssl
+import time
+from functools import partial
 from typing import Any
 
 import aiohttp
-from aiohttp import ClientRequest, ClientTimeout, tracing
+from aiohttp import ClientRequest, ClientTimeout, StreamReader, tracing
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
 from yarl import URL
 
 from exporter.outcome import Phase
@@ -95,8 +99,36 @@ class Connections:
             await pool.close()
 
 
+class TimedHandler(ResponseHandler):
+    """Notes when something arrives, before anything is made of it.
+
+    Whoever waits for it gets its turn later, at a busy moment by milliseconds that are not the storage's.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.received_at = self.head_at = 0.0
+        """When the last bytes came, and those that made the head of an answer complete."""
+
+    def data_received(self, data: bytes) -> None:
+        self.received_at = time.perf_counter()
+        super().data_received(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        self.head_at = self.received_at
+        super().feed_data(data, size)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.received_at = time.perf_counter()  # the end of an answer without a length
+        super().connection_lost(exc)
+
+
 class _Connector(aiohttp.TCPConnector):
     """Closes a kept connection where a new one is to be seen, and lets the new one take its place."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(TimedHandler, loop=asyncio.get_running_loop())  # type: ignore[assignment]
 
     async def _get(self, key: Any, _traces: Any) -> Connection | None:
         kept = await super()._get(key, [])

@@ -30,8 +30,9 @@ class Trace:
         self._duration: float | None = None
         self._marks: dict[Phase, float] = {}
 
-    def enter(self, phase: Phase) -> None:
-        self._marks[phase] = time.perf_counter()
+    def enter(self, phase: Phase, at: float | None = None) -> None:
+        """A phase begins, now or then."""
+        self._marks[phase] = time.perf_counter() if at is None else at
 
     def leave(self, phase: Phase) -> None:
         """Takes back a mark."""
@@ -48,9 +49,10 @@ class Trace:
         self.reconnected = True
         self._marks.clear()
 
-    def finish(self, at_least: float = 0.0) -> None:
-        """Ends the request, with a duration of `at_least` so many seconds."""
-        self._duration = max(time.perf_counter() - self.started, at_least)
+    def finish(self, at: float | None = None, *, at_least: float = 0.0) -> None:
+        """Ends the request, now or then, with a duration of `at_least` so many seconds."""
+        ended = time.perf_counter() if at is None else at
+        self._duration = max(ended - self.started, at_least)
 
     @property
     def duration(self) -> float:
