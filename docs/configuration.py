@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,62 +18,168 @@ from exporter.config.model import (
     ApiFile,
     ApiTokenFile,
     BreakerSettings,
+    ConfigFile,
     ExporterSettings,
     HistorySettings,
     ProbeSettings,
     TargetFile,
 )
-from exporter.config.values import Between, Matching, Secret, format_duration, format_size
+from exporter.config.values import (
+    AtLeastOne,
+    Between,
+    Credential,
+    Matching,
+    Password,
+    Url,
+    format_duration,
+    format_size,
+)
 from exporter.overrides import SETTINGS
 
 HEAD = """\
 # Configuration
 
-Made from the code by `make generate`; [exporter.yaml](../exporter.yaml) is the same as an annotated file, and
-`r2-exporter check-config` tells each mistake with its line and the mend. `check-config --print` prints what is in force.
+Made from the code by `make generate`; [exporter.yaml](../exporter.yaml) is the same as an annotated file.
+`r2-exporter check-config` tells each mistake with its line and the mend, and with `--print` what is in force.
 
 - **Durations** are written as in Prometheus: `500ms`, `30s`, `1h30m`, `30d`. **Sizes**: `512B`, `1KiB`, `1MiB`.
 - **`${NAME}`** takes the value of an environment variable; `$${` stands for a literal `${`. An unset one is a mistake.
-- **Files** with secrets are relative to the folder of exporter.yaml, and read again at a reload.
+- **Paths** begin at the folder of exporter.yaml. Files with secrets are read again at a reload.
 - **An unknown key** is a mistake. A key with nothing after it has its default. Anchors, aliases and `<<` work.
 - **A reload** (`SIGHUP`, `POST /-/reload`) takes all of it at once, or nothing if there is a mistake.
-- **The API** changes some settings without touching the file: those with a name in the column *API*
-  (`PUT /api/health/config`, durations in milliseconds). They lie over the file until they are [taken back](api.md).
+- **A target** may have a section `probe`, `breaker` or `alerts` of its own. A key that it does not name there is as in the
+  section of that name for all.
+- **The API** changes some settings without touching the file: those with a name in the column *PUT* of their table
+  ([`PUT /api/health/config`](api.md#put-apihealthconfig), all targets or `?target=NAME`). They lie over the file, also after a restart, until null
+  takes them back.
 """
 
-SECTIONS: tuple[tuple[str, type[Section], str], ...] = (
-    (
-        "targets",
-        TargetFile,
+
+@dataclass(frozen=True)
+class Part:
+    """A section: where it stands, what its keys are, what no single key says, and an example."""
+
+    path: str
+    section: type[Section]
+    note: str
+    example: str
+
+
+PARTS = (
+    Part(
+        "exporter",
+        ExporterSettings,
+        "Where it listens and keeps its history is on the [command line](#command-line).",
         """\
-targets:
-  - {name: media, account_id: 0123456789abcdef0123456789abcdef, bucket: media}
-  - {name: lab, endpoint: "https://s3.example.org", bucket: lab, probe: {interval: 5m}, labels: {team: web}}""",
+exporter:
+  instance: fra-1
+  probes_in_flight: 200""",
     ),
-    ("probe", ProbeSettings, "probe: {interval: 15s, operations: [put, get, head, list, delete]}"),
-    (
+    Part(
+        "probe",
+        ProbeSettings,
+        "A run performs the operations one after the other: put, get, head, list, delete. "
+        "[What an interval costs](cost.md).",
+        """\
+probe:
+  interval: 15s
+  timeout: 3s
+  operations: [put, get, head, list, delete]
+  object_size: 64KiB""",
+    ),
+    Part(
         "breaker",
         BreakerSettings,
-        "breaker: {failure_threshold: 5, failure_reasons: [timeout, connect, server, throttled]}",
+        "What is reached first opens it: the number, the share of failures or the share of slow calls. While it is open, "
+        "probes are skipped and the target counts as down. [How it works](../README.md#the-circuit-breaker).",
+        """\
+breaker:
+  failure_threshold: 5
+  failure_rate_threshold: 0.5
+  recovery_timeout: 30s
+  failure_reasons: [timeout, connect, server, throttled]""",
     ),
-    ("alerts", AlertSettings, "alerts: {error_rate_threshold: 0.1, slo_objective: 0.9995}"),
-    (
+    Part(
+        "alerts",
+        AlertSettings,
+        "Prometheus' rules compare with these as well: they see them as "
+        "[`r2_config_threshold`](metrics.md#r2_config_threshold). [How to read an alert](alerts.md).",
+        """\
+alerts:
+  error_rate_threshold: 0.1
+  slow_response_threshold: 1s
+  slo_objective: 0.9995
+  monthly_budget: 25""",
+    ),
+    Part(
         "alertmanager",
         AlertmanagerSettings,
-        'alertmanager: {urls: ["http://am-0:9093", "http://am-1:9093"], labels: {cluster: eu}}',
+        "Of `basic_auth`, `bearer_token` and `bearer_token_file` there is one at most; `cert_file` and `key_file` need "
+        "each other.",
+        """\
+alertmanager:
+  urls: ["http://am-0:9093", "http://am-1:9093"]
+  bearer_token: ${AM_TOKEN}
+  labels: {cluster: eu}""",
     ),
-    (
+    Part(
         "alertmanager.basic_auth",
         BasicAuth,
+        "It has `password` or `password_file`.",
         """\
 alertmanager:
   urls: ["https://am.example.org"]
-  basic_auth: {username: r2-exporter, password: "${AM_PASSWORD}"}""",
+  basic_auth:
+    username: r2-exporter
+    password: ${AM_PASSWORD}""",
     ),
-    ("history", HistorySettings, "history: {retention: 90d, max_size: 10GiB}"),
-    ("api", ApiFile, 'api: {cors_origins: ["https://dashboard.example.org"]}'),
-    ("api.tokens", ApiTokenFile, "api: {tokens: [{name: deploy, token_file: secrets/deploy, scope: write}]}"),
-    ("exporter", ExporterSettings, "exporter: {instance: fra-1, probes_in_flight: 200}"),
+    Part(
+        "history",
+        HistorySettings,
+        "An SQLite file, at `--storage.path`.",
+        """\
+history:
+  retention: 90d
+  max_size: 10GiB""",
+    ),
+    Part(
+        "api",
+        ApiFile,
+        "With no token at all writes are taken only while every listen address is loopback. [Security](security.md).",
+        """\
+api:
+  token_file: secrets/api-token
+  cors_origins: ["https://dashboard.example.org"]""",
+    ),
+    Part(
+        "api.tokens",
+        ApiTokenFile,
+        "",
+        """\
+api:
+  tokens:
+    - {name: deploy, token_file: secrets/deploy, scope: write}
+    - {name: grafana, token_file: secrets/grafana, scope: read}""",
+    ),
+    Part(
+        "targets",
+        TargetFile,
+        "The only section that there must be. A target has `account_id` or `endpoint`, and each secret as itself or as a "
+        "file. The two keys come together, or neither does: then boto3's credential chain is asked.",
+        """\
+targets:
+  - name: media
+    account_id: 0123456789abcdef0123456789abcdef
+    bucket: media
+    access_key_id: ${R2_ACCESS_KEY_ID}
+    secret_access_key: ${R2_SECRET_ACCESS_KEY}
+    labels: {team: web}
+  - name: lab
+    endpoint: https://s3.example.org
+    bucket: lab
+    probe: {interval: 5m}
+    breaker: {enabled: false}""",
+    ),
 )
 
 TAIL = """\
@@ -81,33 +188,60 @@ TAIL = """\
 | variable | what it is |
 |---|---|
 | `R2_EXPORTER_API_TOKEN` | the token for writes, before `api.token_file` |
-| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | proxies to the storages; in lower case as well |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` | http or https proxies to the storages, by the scheme of the endpoint; in lower case as well |
+| `NO_PROXY` | hosts and domains without a proxy, each with a port or without, or `*`; no networks such as 10.0.0.0/8 |
 | `AWS_ACCESS_KEY_ID` and all else that [boto3 reads](https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html) | for targets without `access_key_id` |
 | whatever stands in exporter.yaml as `${NAME}` | its value there |
+
+Alertmanager is spoken to without a proxy.
 """
 
 
 def page() -> str:
     """The page in Markdown."""
-    parts = [HEAD]
-    for path, section, example in SECTIONS:
-        parts.append("\n".join(_section(path, section, example)))
+    parts = [HEAD, "\n".join(_contents())]
+    parts += ["\n".join(_section(part)) for part in PARTS]
     return "\n".join([*parts, "\n".join(_commands()), TAIL])
 
 
-def _section(path: str, section: type[Section], example: str) -> Iterator[str]:
-    yield f"## `{path}`\n"
-    note = " A target may differ: the same section under it." if path in TargetFile.model_fields else ""
-    yield " ".join((section.__doc__ or "").split()) + note + "\n"
-    yield f"```yaml\n{example}\n```\n"
-    changed = {place.key: name for name, place in SETTINGS.items() if place.section == path}
-    yield "| key | default | takes | what it is |" + (" API |" if changed else "")
+def _contents() -> Iterator[str]:
+    yield "| section | what it is | a target may differ | settings that PUT changes |\n|---|---|---|---|"
+    for path, field in ConfigFile.model_fields.items():
+        about = " ".join((field.description or "").split()).replace("; a target may differ", "")
+        differs = "yes" if _is_for_targets(path) else ""
+        yield f"| [`{path}`](#{path}) | {about} | {differs} | {len(_changed(path)) or ''} |"
+    yield ""
+
+
+def _is_for_targets(path: str) -> bool:
+    return path in TargetFile.model_fields and path in ConfigFile.model_fields
+
+
+def _changed(path: str) -> dict[str, str]:
+    """The name in the API's JSON of each key that it changes, with the unit where it is another one."""
+    return {
+        place.key: f"`{name}`{' (ms)' if place.scale == 1000 else ''}"
+        for name, place in SETTINGS.items()
+        if place.section == path
+    }
+
+
+def _section(part: Part) -> Iterator[str]:
+    yield f"## `{part.path}`\n"
+    differs = "A target may differ." if _is_for_targets(part.path) else ""
+    yield (
+        " ".join(each for each in (*(part.section.__doc__ or "").split(), differs, part.note) if each) + "\n"
+    )
+    yield f"```yaml\n{part.example}\n```\n"
+    changed = _changed(part.path)
+    yield "| key | default | takes | what it is |" + (" PUT |" if changed else "")
     yield "|---|---|---|---|" + ("---|" if changed else "")
-    for key, field in section.model_fields.items():
+    for key, field in part.section.model_fields.items():
         about = " ".join((field.description or "").split()).replace("|", r"\|")
-        takes = _takes(field.annotation, field.metadata).replace("|", r"\|")
+        takes = "a path" if key.endswith("_file") else _takes(field.annotation, field.metadata)
+        takes = takes.replace("|", r"\|")
         row = f"| `{key}` | {_default(key, field)} | {takes} | {about} |"
-        yield row + (f" `{changed[key]}` |" if key in changed else " |" if changed else "")
+        yield row + (f" {changed.get(key, '')} |" if changed else "")
     yield ""
 
 
@@ -119,19 +253,31 @@ def _default(key: str, field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=True, validated_data={})
     written = next((each.func for each in field.metadata if isinstance(each, PlainSerializer)), None)
     match value:
-        case None | "" | () | Section() | Mapping():
+        case None | "" | Section():
             return ""
         case bool():
             return f"`{str(value).lower()}`"
         case tuple():
             return f"`[{', '.join(value)}]`"
+        case Mapping():
+            return "`{}`"
         case _ if written in (format_duration, format_size):
             return f"`{written(value)}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
+_NAMED = (
+    (Url, "an http or https URL without user, query or fragment"),
+    (Credential, "a secret: visible ASCII without spaces"),
+    (Password, "a secret: what can be printed"),
+)
+
+
 def _takes(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """What a value must be, in the words of the message that refuses another."""
+    for kind, words in _NAMED:
+        if annotation == kind:
+            return words
     for each in metadata:
         if isinstance(each, Matching):
             return each.expected
@@ -144,40 +290,40 @@ def _takes(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if origin is Literal:
         return " or ".join(f"`{each}`" for each in arguments)
     if origin is tuple:
-        return f"a list of: {_takes(arguments[0])}"
+        some = "a list, not empty" if any(isinstance(each, AtLeastOne) for each in metadata) else "a list"
+        return f"{some}; each {_takes(arguments[0])}"
     if origin in (dict, Mapping):
-        return "label names with their values"
+        return f"a mapping to text; each key {_takes(arguments[0])}"
     if arguments:  # or None
         return _takes(arguments[0], metadata)
     if issubclass(annotation, StrEnum):
-        return ", ".join(f"`{each}`" for each in annotation)
+        return "one of " + ", ".join(f"`{each}`" for each in annotation)
     if issubclass(annotation, Section):
-        return "keys as in the section of that name"
-    return _KINDS[annotation] + "".join(_bounds(metadata))
+        path = next(part.path for part in PARTS if part.section is annotation)
+        return f"the keys of [`{path}`](#{path.replace('.', '')})"
+    return _number(annotation, metadata) if annotation in (int, float) else _KINDS[annotation]
 
 
-_KINDS = {
-    bool: "`true` or `false`",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    Secret: "a secret: visible ASCII without spaces",
-}
+_KINDS = {bool: "`true` or `false`", str: "text"}
 
 
-def _bounds(metadata: Iterable[Any]) -> Iterator[str]:
-    for each in metadata:
+def _number(annotation: type, metadata: Iterable[Any]) -> str:
+    limits = [limit for each in metadata for limit in getattr(each, "metadata", [each])]
+    high = next(each.le for each in limits if isinstance(each, Le))
+    words = "a whole number" if annotation is int else "a ratio" if high <= 1 else "a number"
+    for each in limits:
         match each:
-            case Ge(ge=bound):
-                yield f" from {bound:,g}"
-            case Gt(gt=bound):
-                yield f" above {bound:,g}"
-            case Le(le=bound):
-                yield f" to {bound:,.10g}"
+            case Ge(ge=low):
+                words += f" from {low:,g} to {high:,.10g}"
+            case Gt(gt=low):
+                words += f" above {low:,g}, at most {high:,.10g}"
+    return words
 
 
 def _commands() -> Iterator[str]:
     yield "## Command line\n"
+    yield "Flags are named as Prometheus names its own. Exit status: 0 good, 1 unhealthy or failed, 2 unusable arguments or"
+    yield "configuration. `r2-exporter --version` prints the version, `--help` what follows.\n"
     commands = next(each for each in parser()._actions if isinstance(each, argparse._SubParsersAction))
     for name, command in commands.choices.items():
         yield f"### `r2-exporter {name}`\n\n{command.description}\n\n| flag | what it is |\n|---|---|"
