@@ -21,7 +21,7 @@ run: $(VENV)/.demo ## run the exporter against a storage of its own, on http://l
 	@exec $(BIN)/r2-exporter demo $(ARGS)
 
 test: $(VENV)/.dev tools ## run every test
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## check style, formatting and types
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -68,6 +69,7 @@ def run_loop(work: Coroutine[object, object, T]) -> T:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    gc.disable()  # until all is loaded: there is no garbage yet, and much to look at
     from exporter.serve import serve  # noqa: PLC0415  `--help` need not wait for boto3
 
     logs.configure(options.log_level, options.log_format, sys.stderr)
