@@ -69,11 +69,12 @@ class Shape:
 
     def place(self, key: Key) -> int | None:
         """Where the values of a series begin; from now on `places` says it too."""
-        if self.places is None:
+        places = self.places
+        if places is None:
             if self._shapes.know(self, key):
                 return None  # which another block has found out
-            self.places = {part.key: begin for part, begin in self._parts()}
-        return self.places.get(key)
+            places = self.places = {part.key: begin for part, begin in self._parts()}
+        return places.get(key)
 
     def grown(self, key: Key) -> "Shape":
         """This one with another series at its end."""
@@ -86,11 +87,13 @@ class Shape:
 
     def pieces(self) -> list[bytes]:
         """What stands before each value, and after it the place for it; then the end of the last line."""
-        if self._pieces is None:
+        pieces = self._pieces  # growing lets go of it at any moment
+        if pieces is None:
             heads = [head for part, _ in self._parts() for head in part.heads]
-            self._pieces = [b"\n"] * (2 * len(heads) + 1)
-            self._pieces[:-1:2] = heads[:1] + [b"\n" + head for head in heads[1:]]
-        return self._pieces
+            pieces = [b"\n"] * (2 * len(heads) + 1)
+            pieces[:-1:2] = heads[:1] + [b"\n" + head for head in heads[1:]]
+            self._pieces = pieces
+        return pieces
 
     def _parts(self) -> list[tuple[Part, int]]:
         parts, shape = [], self
@@ -177,10 +180,14 @@ class Block:
         self.exemplars[place] = exemplar
 
     def text(self, owner: bytes, *, with_exemplars: bool) -> bytes:
-        pieces = self.shape.pieces().copy()
-        pieces[1::2] = map(_numbers.__getitem__, self.values)
-        if with_exemplars and self.exemplars:
-            for place, exemplar in self.exemplars.items():
+        """As of one moment, also for a thread while the values change: each is taken by one instruction."""
+        shape = self.shape
+        values = self.values[: shape.end]
+        exemplars = tuple(self.exemplars.items()) if with_exemplars and self.exemplars else ()
+        pieces = shape.pieces().copy()
+        pieces[1::2] = map(_numbers.__getitem__, values)
+        for place, exemplar in exemplars:
+            if place < shape.end:
                 pieces[2 * place + 1] += exemplar
         return b"".join(pieces).replace(_OWNER_BYTE, owner)
 

@@ -1,8 +1,8 @@
 """Metric families, and the pages that a scrape is answered with.
 
 prometheus_client formats each line anew, label by label, which stalls the event loop for a second at a
-hundred thousand lines. Here a scrape joins text that is ready with numbers (`exporter.blocks`), and gives
-way in between. Everything runs on the event loop's thread, without locks.
+hundred thousand lines. Here a scrape joins text that is ready with numbers (`exporter.blocks`). Changes are
+made on the event loop's thread alone; a page may be rendered there in turns, or in another thread.
 
 Formats: Prometheus text 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/) and
 OpenMetrics 1.0.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/), both written as

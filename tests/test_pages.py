@@ -2,13 +2,18 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
+from prometheus_client.openmetrics import parser
 
-from exporter.exposition import Registry
-from exporter.series import Format
-from exporter.web.pages import BATCH_BYTES, Pages
+from exporter.exposition import CHUNK_BYTES, Registry
+from exporter.series import Exemplar, Format
+from exporter.web.pages import Pages
+
+# Not annotated in prometheus_client.
+parse_openmetrics: Callable[[str], Iterable[Any]] = parser.text_string_to_metric_families
 
 
 class Counting(Registry):
@@ -39,13 +44,13 @@ async def pages(registry: Counting) -> AsyncIterator[Pages]:
     await pages.close()
 
 
-async def test_a_page_of_many_batches_is_the_registry_s(registry: Counting, pages: Pages) -> None:
+async def test_a_page_of_many_chunks_is_the_registry_s(registry: Counting, pages: Pages) -> None:
     gauge = registry.gauge("up", "Up.", ("target",))
-    for number in range(3 * BATCH_BYTES // 30):
+    for number in range(3 * CHUNK_BYTES // 30):
         gauge.labels(f"target-{number}").set(number)
     for fmt in Format:
         expected = b"".join(registry.render(fmt)).decode()
-        assert len(expected) > 3 * BATCH_BYTES
+        assert len(expected) > 3 * CHUNK_BYTES
         assert await read(pages, fmt) == expected
 
 
@@ -97,3 +102,40 @@ async def test_who_goes_away_in_the_middle_costs_the_others_nothing(registry: Co
     leaving.cancel()
     assert (await staying).count("\n") == 20_002
     assert registry.rendered == 1
+
+
+async def test_a_page_is_made_while_everything_changes(registry: Counting, pages: Pages) -> None:
+    """Each histogram is that of one moment, and no line is torn."""
+    duration = registry.histogram("d_seconds", "D.", ("target", "operation"), buckets=(0.1, 1.0))
+    errors = registry.counter("e_total", "E.", ("target", "reason"))
+    seen = Exemplar({"request_id": "abc"}, 1.0)
+    going = True
+
+    async def change() -> None:
+        number = 0
+        while going:
+            for _ in range(200):
+                number += 1
+                target = f"target-{number % 500}"
+                duration.labels(target, f"operation-{number % 7}").observe(number % 3, seen)
+                errors.labels(target, f"reason-{number % 11}").inc(exemplar=seen)
+                if number % 97 == 0:
+                    registry.remove(target)
+                if number % 89 == 0:
+                    registry.remove(target, operation="operation-3")
+            await asyncio.sleep(0)
+
+    changing = asyncio.ensure_future(change())
+    for _ in range(12):
+        page = await read(pages, Format.OPENMETRICS)
+        for family in parse_openmetrics(page):
+            counts = {
+                s.labels["operation"] + s.labels["target"]: s.value
+                for s in family.samples
+                if s.name == "d_seconds_count"
+            }
+            for sample in family.samples:
+                if sample.labels.get("le") == "+Inf":
+                    assert sample.value == counts[sample.labels["operation"] + sample.labels["target"]]
+    going = False
+    await changing

@@ -26,7 +26,7 @@ async def one_target(request: web.Request, target: str) -> web.StreamResponse:
     fmt, content_type = negotiate(request.headers.get("Accept"))
     text = request.app[APP].metrics.registry.render(fmt, target)
     if takes_gzip(request):
-        return await _send(request, content_type, compressed(text), gzip=True)
+        return await _send(request, content_type, _in_turns(compressed(text)), gzip=True)
     return await _send(request, content_type, _in_turns(text))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 from exporter.background import Background
 from exporter.exposition import Registry
@@ -10,9 +10,6 @@ from exporter.series import Format
 
 LEVEL = 1
 """Compresses this text to a twelfth, and the default, 6, to a fourteenth in five times the time."""
-
-BATCH_BYTES = 512 * 1024
-"""Text that goes to a thread at once: less would spend more on getting there than on compressing."""
 
 _GZIP = 31
 """As zlib's `wbits`: the largest window, and gzip's header and checksum around it."""
@@ -39,18 +36,15 @@ class Page:
         if self._error is not None:
             raise self._error
 
-    async def make(self, text: Iterable[bytes]) -> None:
-        """Compresses `text`, whose chunks are made on the event loop, in a thread."""
-        try:
-            async for chunk in compressed(text):
-                self._chunks.append(chunk)
-                self._tell()
-        except Exception as error:
-            self._error = error
-            raise
-        finally:
-            self._whole = True
-            self._tell()
+    def grow(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._tell()
+
+    def end(self, error: Exception | None = None) -> None:
+        """It is whole, or will never be."""
+        self._error = error
+        self._whole = True
+        self._tell()
 
     def _tell(self) -> None:
         self._grown.set()
@@ -83,27 +77,27 @@ class Pages:
     async def _make(self, fmt: Format, page: Page) -> None:
         async with self._making:
             del self._next[fmt]
-            await page.make(self._registry.render(fmt))
+            loop = asyncio.get_running_loop()
+            try:
+                # In a thread from beginning to end: on a loop that has thousands of probes to serve, the page
+                # would wait for its turn so often that it came too late for Prometheus.
+                await asyncio.to_thread(
+                    self._write, fmt, lambda chunk: loop.call_soon_threadsafe(page.grow, chunk)
+                )
+            except Exception as error:
+                page.end(error)
+                raise
+            page.end()
+
+    def _write(self, fmt: Format, send: Callable[[bytes], object]) -> None:
+        for chunk in compressed(self._registry.render(fmt)):
+            send(chunk)
 
 
-async def compressed(text: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """The gzip of `text`; the event loop gets a turn after each of its chunks."""
+def compressed(text: Iterable[bytes]) -> Iterator[bytes]:
+    """The gzip of `text`, in pieces as they come."""
     compressor = zlib.compressobj(LEVEL, wbits=_GZIP)
-    async for batch in _batches(iter(text)):
-        if chunk := await asyncio.to_thread(compressor.compress, batch):
+    for part in text:
+        if chunk := compressor.compress(part):
             yield chunk
     yield compressor.flush()
-
-
-async def _batches(text: Iterator[bytes]) -> AsyncIterator[bytes]:
-    batch: list[bytes] = []
-    size = 0
-    for chunk in text:
-        batch.append(chunk)
-        size += len(chunk)
-        if size >= BATCH_BYTES:
-            yield b"".join(batch)
-            batch, size = [], 0
-        await asyncio.sleep(0)
-    if batch:
-        yield b"".join(batch)
