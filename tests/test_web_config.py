@@ -21,7 +21,7 @@ from exporter.web.auth import protect
 from exporter.web.tls import ServerTls
 from exporter.web.toolkit import WebConfig, load_web_config, parse_web_config
 
-HASH = bcrypt.hashpw(b"hunter22", bcrypt.gensalt(4)).decode()
+HASH = bcrypt.hashpw(b"hunter22", b"$2b$04$" + b"abcdefghijklmnopqrstuu").decode()  # the same at each start
 TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key"
 MUTUAL = f"{TLS}, client_ca_file: ca.pem, client_auth_type: RequireAndVerifyClientCert"
 
