@@ -24,6 +24,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from structlog.testing import capture_logs
+from yarl import URL
 
 from exporter.outcome import Operation
 from exporter.web.connection import Patience
@@ -681,3 +682,20 @@ async def raw(exporter: Running, request: str) -> bytes:
         return b""
     finally:
         writer.transport.abort()
+
+
+async def test_who_leaves_in_the_middle_of_a_page_is_no_defect(config: Path) -> None:
+    async with running(config) as exporter:
+        filler = exporter.app.metrics.registry.gauge("filler", "More than sockets hold.", ("target",))
+        for number in range(20_000):
+            filler.labels("x" * 1000 + str(number))
+        with capture_logs() as logs:
+            url, tasks = URL(exporter.url), len(asyncio.all_tasks())
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await reader.readexactly(1)
+            for _ in range(500):  # it has written what there is room for, and waits
+                await asyncio.sleep(0)
+            writer.transport.abort()
+            await until(lambda: len(asyncio.all_tasks()) <= tasks)
+        assert logs == []

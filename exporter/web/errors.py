@@ -51,7 +51,7 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         elif "Allow" in raised.headers:
             answer.headers["Allow"] = raised.headers["Allow"]
         return answer
-    except ConnectionResetError:
+    except ConnectionError:
         raise  # the client has left in the middle of an answer, which aiohttp expects
     except Exception:
         log.exception("a request failed unexpectedly", method=request.method, path=request.path)
