@@ -27,6 +27,7 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from exporter.outcome import Operation
+from exporter.web import metrics
 from exporter.web.connection import Patience
 from exporter.web.errors import as_json
 from exporter.web.server import Server
@@ -699,3 +700,22 @@ async def test_who_leaves_in_the_middle_of_a_page_is_no_defect(config: Path) -> 
             writer.transport.abort()
             await until(lambda: len(asyncio.all_tasks()) <= tasks)
         assert logs == []
+
+
+async def test_who_reads_too_slowly_is_let_go(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SENDING_SECONDS", 0.2)
+    async with running(config) as exporter:
+        filler = exporter.app.metrics.registry.gauge("filler", "More than sockets hold.", ("target",))
+        for number in range(20_000):
+            filler.labels("x" * 1000 + str(number))
+        url, tasks = URL(exporter.url), len(asyncio.all_tasks())
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        with capture_logs() as logs:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await reader.readexactly(1)
+            await until(lambda: len(asyncio.all_tasks()) <= tasks)
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await reader.readexactly(20_000_000)
+        assert logs == []
+        assert (await exporter.get("/-/ready"))[0] == 200
+        writer.close()

@@ -12,6 +12,10 @@ from exporter.web.pages import compressed
 
 routes = web.RouteTableDef()
 
+SENDING_SECONDS = 120.0
+"""The longest that a scraper may take to read a page, which stays in memory until then; Prometheus itself
+gives up after its scrape_timeout."""
+
 
 @routes.get("/metrics")
 async def metrics(request: web.Request) -> web.StreamResponse:
@@ -38,9 +42,14 @@ async def _send(
         response.headers["Content-Encoding"] = "gzip"
     await response.prepare(request)
     if request.method != "HEAD":
-        async for chunk in chunks:
-            await response.write(chunk)
-        await response.write_eof()
+        try:
+            async with asyncio.timeout(SENDING_SECONDS):
+                async for chunk in chunks:
+                    await response.write(chunk)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
     return response
 
 
