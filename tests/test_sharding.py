@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from exporter.shard import shard_of
@@ -86,6 +87,13 @@ scrape_configs:
             assert (health["shard"], health["totalShards"]) == (number, SHARDS)
             assert [each["target"] for each in health["targets"]] == mine
             assert f"shard {number} of {SHARDS}" in (await client.get("/"))[1]
+            for path in ("/api/health/history", "/api/health/alerts", "/probe?target=nobody"):
+                assert await header(url + path, "X-R2-Exporter-Shard") == f"{number}/{SHARDS}"
+
+
+async def header(url: str, name: str) -> str | None:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.headers.get(name)
 
 
 async def test_who_asks_the_wrong_one_is_told_the_right_one(config: Path) -> None:

@@ -69,6 +69,8 @@ class Server:
         for routes in (status.routes, metrics.routes, probing.routes, lifecycle.routes, api.routes):
             application.add_routes(routes)
         protect(application, lambda: self._policy)
+        if not self._app.shard.is_whole:
+            application.on_response_prepare.append(self._name_shard)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
         connections = Connections(self._runner, self._patience, self._bare_headers)
@@ -95,6 +97,11 @@ class Server:
         if self._runner is not None:
             await self._runner.cleanup()
         await self._pages.close()
+
+    async def _name_shard(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Each answer, be it of the history or of alerts, is that of one shard alone."""
+        shard = self._app.shard
+        response.headers["X-R2-Exporter-Shard"] = f"{shard.number}/{shard.total}"
 
     async def _load(self) -> WebConfig:
         if self._web_config is None:
