@@ -2,7 +2,7 @@
 
 Ten thousand targets have the same series but for their name. So the text around the values is kept once
 (`Shape`), and a target has its numbers alone (`Block`): 8 bytes each. A scrape joins the two, which takes
-a tenth of a microsecond a line (bench/scrape.py); keeping each target's text would take 35 kB of memory.
+a fifth of a microsecond a line (bench/scrape.py); keeping each target's text would take 35 kB of memory.
 """
 
 from array import array

@@ -1,5 +1,6 @@
 """Counters, gauges and histograms of one label set each, and the text they are written as."""
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,9 +109,9 @@ class Histogram:
         """Count `value`, which must not be NaN, into the bucket it belongs to and all above."""
         values, bucket = self._block.values, self._place + bisect_left(self._edges, value)
         total = self._place + len(self._edges) + 2
-        for place in range(bucket, total):
-            values[place] += 1
-        values[total] += value
+        changed = [count + 1 for count in values[bucket:total]]
+        changed.append(values[total] + value)
+        values[bucket : total + 1] = array("d", changed)  # at once: a page may be rendered in another thread
         if exemplar:
             self._block.exemplify(bucket, exemplar.suffix(value))
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -139,3 +141,25 @@ async def test_a_page_is_made_while_everything_changes(registry: Counting, pages
                     assert sample.value == counts[sample.labels["operation"] + sample.labels["target"]]
     going = False
     await changing
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns as often as the interpreter lets them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_no_page_shows_half_an_observation(registry: Counting) -> None:
+    edges = tuple(float(edge) for edge in range(1, 40))
+    histogram = registry.histogram("d_seconds", "D.", buckets=edges).labels()
+    with ThreadPoolExecutor(1) as thread:
+        rendering = thread.submit(lambda: [b"".join(registry.render(Format.TEXT)) for _ in range(2000)])
+        while not rendering.done():
+            histogram.observe(0.0)  # which every bucket counts
+    for page in rendering.result():
+        counts = {line.rsplit(b" ", 1)[1] for line in page.splitlines() if line.startswith(b"d_seconds_b")}
+        assert len(counts) == 1
