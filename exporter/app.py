@@ -220,7 +220,7 @@ class App:
 
     def _changed_targets(self, settings: Settings) -> list[Target]:
         """Those that are new or differ from what runs. In a thread: it reads CA bundles."""
-        instance, shared = settings.exporter.instance, (self._chain, self._connections)
+        instance = settings.exporter.instance
         fresh = []
         for target in settings.targets:
             tls = self._tls.get(target.ca_file)
@@ -228,7 +228,9 @@ class App:
             if old and (old.settings, old.instance) == (target, instance) and old.tls is tls:
                 continue
             cleaned = partial(self.metrics.cleanup, target.name)
-            probe = make_probe(target, tls, *shared, instance=instance, cleaned=cleaned)
+            probe = make_probe(
+                target, tls, self._chain, self._connections, instance=instance, cleaned=cleaned
+            )
             breaker = TargetBreaker(target.breaker, time.monotonic())
             fresh.append(Target(target, probe, tls, instance, breaker))
         return fresh

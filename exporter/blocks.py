@@ -125,7 +125,8 @@ class Shapes:
             for key in keys:
                 if extended.place(key) is None:
                     extended = extended.grown(key)
-            self._extended[shape, keys] = extended
+            if extended is not shape:  # or the entry would keep itself alive
+                self._extended[shape, keys] = extended
         return extended
 
     def grown(self, shape: Shape, key: Key) -> Shape:

@@ -104,11 +104,8 @@ class Family(Generic[S]):
         owner, key = self._owner_and_key(values)
         if more:
             key += tuple(chain.from_iterable(sorted(more.items())))
-        block = self._blocks.get(owner)
-        if block is not None:
-            return self._series(block, block.place(key))
-        block = Block(self._shapes.empty)
-        place = block.place(key)  # which may raise, and then there is no block
+        block = self._blocks.get(owner) or Block(self._shapes.empty)
+        place = block.place(key)  # which may raise, and then there is no new block
         self._blocks[owner] = block
         return self._series(block, place)
 

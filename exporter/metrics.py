@@ -21,7 +21,6 @@ TEXT_LIMIT = 100
 """Characters kept of a request id and of an error code; R2's ids have 20 to 32, S3's up to 76."""
 
 _RESULTS = ("success", "failure")
-_REASONS, _SKIP_REASONS, _BILLING = tuple(Reason), tuple(SkipReason), tuple(BillingClass)
 _STATES = (State.CLOSED, State.OPEN, State.HALF_OPEN)
 _TRANSITIONS = (
     (State.CLOSED, State.OPEN),
@@ -74,7 +73,7 @@ class Metrics:
         families = self._families
         begun = self._operations.setdefault(name, set())
         families.cleanups.begin((name, result) for result in _RESULTS)
-        families.billed.begin((name, billing_class) for billing_class in _BILLING)
+        families.billed.begin((name, billing_class) for billing_class in BillingClass)
         families.leftovers.labels(name)
         families.breaker_transitions.begin((name, *states) for states in _TRANSITIONS)
         for gone in begun.difference(operations):
@@ -272,8 +271,8 @@ class Metrics:
         begun.update(new)
         if new:
             families.probes.begin((target, each, result) for each in new for result in _RESULTS)
-            families.errors.begin((target, each, reason) for each in new for reason in _REASONS)
-            families.skipped.begin((target, each, reason) for each in new for reason in _SKIP_REASONS)
+            families.errors.begin((target, each, reason) for each in new for reason in Reason)
+            families.skipped.begin((target, each, reason) for each in new for reason in SkipReason)
             families.reconnects.begin((target, each) for each in new)
 
 

@@ -1,7 +1,6 @@
 """The README keeps its word: its configuration loads, its rules are valid, its metrics exist."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import yaml
@@ -11,6 +10,7 @@ from exporter.alerts import ALERT_NAMES, SEVERITIES
 from exporter.config import load_settings
 from exporter.metrics import Metrics
 from exporter.outcome import Reason
+from tests.deploy.tool import run
 
 ROOT = Path(__file__).parents[1]
 README = ROOT.joinpath("README.md").read_text()
@@ -66,7 +66,7 @@ def test_its_alerts_are_those_of_the_rules() -> None:
 def test_promtool_takes_its_scrape_configuration(tmp_path: Path) -> None:
     file = tmp_path / "prometheus.yml"
     file.write_text(fenced("job_name: r2\n") + fenced("r2-probe"))
-    assert "SUCCESS" in promtool("check", "config", file)
+    assert "SUCCESS" in run("promtool", "check", "config", file)
 
 
 def test_its_python_is_typed(tmp_path: Path) -> None:
@@ -75,12 +75,6 @@ def test_its_python_is_typed(tmp_path: Path) -> None:
     file.write_text(program)
     said, errors, code = mypy(["--strict", str(file)])
     assert code == 0, said + errors
-
-
-def promtool(*arguments: str | Path) -> str:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_it_lists_metrics_that_there_are() -> None:

@@ -5,20 +5,11 @@ from typing import Any
 
 from exporter.outcome import Operation, Outcome, Phase
 
-_CHECK = (
+CHECK = (
     "INSERT INTO r2_health_checks (checked_at, target, operation, success, duration_seconds, status, "
     "request_id, reason, s3_code, message, hint, resolve_seconds, connect_seconds, tls_seconds, "
     "processing_seconds, transfer_seconds) VALUES "
 )
-_VALUES = f"({', '.join(['?'] * 16)})"
-CHECKS_AT_ONCE = 64
-
-
-def insert_checks(count: int) -> str:
-    """The statement for so many results, their rows one after another."""
-    return _CHECK + ", ".join([_VALUES] * count)
-
-
 EVENT = (
     "INSERT INTO circuit_breaker_events (occurred_at, target, from_state, to_state, cause, operation, "
     "calls, failures, slow_calls, recovery_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

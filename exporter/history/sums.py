@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from operator import add
 from typing import Any
 
+from exporter.history.database import insert_many
 from exporter.history.entries import Check, Skip
 from exporter.history.rollup import PERIODS, Sums, period_start
 
@@ -21,8 +22,6 @@ _WRITE = (
     f"INSERT OR REPLACE INTO r2_operation_metrics (period, started_at, target, operation, {COLUMNS}) "  # noqa: S608
     "VALUES "
 )
-_VALUES = f"({', '.join(['?'] * 11)})"
-_AT_ONCE = 64
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -46,11 +45,7 @@ class RunningSums:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Writes the rows that changed."""
-        touched = sorted(self._touched)
-        for first in range(0, len(touched), _AT_ONCE):  # a statement for many, as for the results
-            keys = touched[first : first + _AT_ONCE]
-            values = [value for key in keys for value in (*key, *row_of(self._sums[key]))]
-            connection.execute(_WRITE + ", ".join([_VALUES] * len(keys)), values)
+        insert_many(connection, _WRITE, [(*key, *row_of(self._sums[key])) for key in sorted(self._touched)])
         self._touched.clear()
 
     def forget(self) -> None:

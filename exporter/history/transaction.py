@@ -1,14 +1,13 @@
 """One batch written in one transaction, and what to do with entries that no database would take."""
 
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from exporter.history.backlog import Batch, Work
-from exporter.history.database import NewerSchemaError, is_corrupt, upgrade
-from exporter.history.entries import CHECKS_AT_ONCE, EVENT, Check, Skip, insert_checks
+from exporter.history.database import NewerSchemaError, insert_many, is_corrupt, upgrade
+from exporter.history.entries import CHECK, EVENT, Check
 from exporter.history.sums import RunningSums
 
 _OF_THE_ENTRIES = (
@@ -24,7 +23,10 @@ def commit(connection: sqlite3.Connection, sums: RunningSums, batch: Batch) -> l
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.executemany(EVENT, [event.row() for event, _ in batch.events])
-        _insert_checks(connection, sums, batch.checks)
+        for entry in batch.checks:
+            sums.add(connection, entry)
+        rows = [entry.row() for entry in batch.checks if isinstance(entry, Check)]
+        insert_many(connection, CHECK, rows)
         sums.write(connection)
         answers = [_try(connection, work) for work, _ in batch.works]
         connection.execute("COMMIT")
@@ -51,26 +53,6 @@ def salvaged(batch: Batch) -> Batch:
             checks=[entry for entry in batch.checks if _fits(scratch, Batch(checks=[entry]))],
             events=[event for event in batch.events if _fits(scratch, Batch(events=[event]))],
         )
-
-
-def _insert_checks(
-    connection: sqlite3.Connection, sums: RunningSums, entries: Sequence[Check | Skip]
-) -> None:
-    """Many results by one statement, each added to the sums on its way.
-
-    SQLite lets other threads run while it carries out a statement. With one for each result this thread and
-    the event loop would take turns at the interpreter that often, which costs both more than it does.
-    """
-    for first in range(0, len(entries), CHECKS_AT_ONCE):
-        values: list[Any] = []
-        count = 0
-        for entry in entries[first : first + CHECKS_AT_ONCE]:
-            sums.add(connection, entry)
-            if isinstance(entry, Check):
-                values += entry.row()
-                count += 1
-        if count:
-            connection.execute(insert_checks(count), values)
 
 
 def _fits(scratch: sqlite3.Connection, batch: Batch) -> bool:

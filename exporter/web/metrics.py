@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from aiohttp import web
 
@@ -20,22 +20,24 @@ gives up after its scrape_timeout."""
 @routes.get("/metrics")
 async def metrics(request: web.Request) -> web.StreamResponse:
     fmt, content_type = negotiate(request.headers.get("Accept"))
-    if takes_gzip(request):
-        return await _send(request, content_type, request.app[PAGES].read(fmt), gzip=True)
-    return await _send(request, content_type, _in_turns(request.app[APP].metrics.registry.render(fmt)))
+    if gzip := _takes_gzip(request):
+        chunks = request.app[PAGES].read(fmt)
+    else:
+        chunks = _in_turns(request.app[APP].metrics.registry.render(fmt))
+    return await _send(request, content_type, chunks, gzip=gzip)
 
 
 async def one_target(request: web.Request, target: str) -> web.StreamResponse:
     """The page of one target."""
     fmt, content_type = negotiate(request.headers.get("Accept"))
     text = request.app[APP].metrics.registry.render(fmt, target)
-    if takes_gzip(request):
-        return await _send(request, content_type, _in_turns(compressed(text)), gzip=True)
-    return await _send(request, content_type, _in_turns(text))
+    if gzip := _takes_gzip(request):
+        text = compressed(text)
+    return await _send(request, content_type, _in_turns(text), gzip=gzip)
 
 
 async def _send(
-    request: web.Request, content_type: str, chunks: AsyncIterable[bytes], *, gzip: bool = False
+    request: web.Request, content_type: str, chunks: AsyncIterator[bytes], *, gzip: bool
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": content_type})
     if gzip:
@@ -60,7 +62,7 @@ async def _in_turns(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
-def takes_gzip(request: web.Request) -> bool:
+def _takes_gzip(request: web.Request) -> bool:
     """RFC 9110 section 12.5.3, as far as gzip is named: a weight of 0 refuses it."""
     for coding in request.headers.get("Accept-Encoding", "").lower().split(","):
         name, _, weight = coding.partition(";")
