@@ -31,7 +31,7 @@ import yaml
 from aiohttp import web
 
 from exporter.outcome import Operation
-from tests.faults import Behaviour, Call, FaultServer, fault_server, s3_error
+from tests.faults.server import Behaviour, Call, FaultServer, fault_server, s3_error
 
 ROOT = Path(__file__).parent.parent
 WRITES = (Operation.PUT, Operation.DELETE)

@@ -8,7 +8,7 @@ import pytest
 from exporter.s3.address import Url
 from exporter.s3.client import Answer, Client, tls_context
 from exporter.s3.connections import Connections
-from tests.faults import FaultServer, fault_server
+from tests.faults.server import FaultServer, fault_server
 
 TLS = tls_context(None)
 

@@ -25,12 +25,12 @@ from exporter.reason import explain_error
 from exporter.s3.client import LostConnectionError
 from exporter.s3.trace import Trace
 from tests.conftest import server_context
-from tests.faults import (
+from tests.faults.dns import dns_server
+from tests.faults.server import (
     Behaviour,
     Call,
     FaultServer,
     answer,
-    dns_server,
     drip,
     fault_server,
     flood,

@@ -15,7 +15,7 @@ from exporter.history.database import upgrade
 from exporter.outcome import Operation
 from tests.alertmanager.rig import alertmanager
 from tests.api.rig import Api
-from tests.faults import FaultServer, fault_server, s3_error, send
+from tests.faults.server import FaultServer, fault_server, s3_error, send
 from tests.running import eventually, running, target, write
 
 ALERTS = "/api/health/alerts"

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from exporter.outcome import Operation, Outcome, Phase
 from tests.conftest import server_context
-from tests.faults import Behaviour, answer, drip, fault_server, later, send, send_and_linger
+from tests.faults.server import Behaviour, answer, drip, fault_server, later, send, send_and_linger
 from tests.rig import Rig, rig
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])

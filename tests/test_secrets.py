@@ -11,7 +11,7 @@ import bcrypt
 
 from exporter.outcome import Operation
 from exporter.web.api import endpoints
-from tests.faults import Call, answer, fault_server, s3_error
+from tests.faults.server import Call, answer, fault_server, s3_error
 from tests.running import Spawned, serving_command, target, write
 
 KEY_ID = "AKIAPLANTEDKEYID"

@@ -9,7 +9,7 @@ import pytest
 from exporter.outcome import Operation
 from tests.alertmanager.rig import Alertmanager, alertmanager, answering, member
 from tests.api.rig import Api, wrong_fields
-from tests.faults import FaultServer, fault_server, s3_error, send
+from tests.faults.server import FaultServer, fault_server, s3_error, send
 from tests.running import eventually, running, target, write
 
 ALERTS = "/api/health/alerts"

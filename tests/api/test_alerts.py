@@ -10,7 +10,7 @@ import pytest
 
 from exporter.outcome import Operation
 from tests.api.rig import Api, execute, wrong_fields
-from tests.faults import FaultServer, fault_server, s3_error, send
+from tests.faults.server import FaultServer, fault_server, s3_error, send
 from tests.running import Client, Running, eventually, running, serving_command, target, write
 
 ALERTS = "/api/health/alerts"

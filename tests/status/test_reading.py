@@ -10,7 +10,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, expect
 
 from exporter.outcome import Operation
-from tests.faults import fault_server, s3_error, send
+from tests.faults.server import fault_server, s3_error, send
 from tests.running import Running, new_bucket, running, target, write
 from tests.status.rig import HOSTILE, Reader, probe, reading, two_targets
 

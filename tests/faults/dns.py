@@ -1,0 +1,51 @@
+"""A small DNS server that answers as it is told, or not at all."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class DnsServer(asyncio.DatagramProtocol):
+    """Answers every question with `rcode` (3: NXDOMAIN), with 127.0.0.1 for 0, with nothing for None.
+
+    https://www.rfc-editor.org/rfc/rfc1035#section-4.1
+    """
+
+    rcode: int | None
+    questions: int = 0
+    transport: asyncio.DatagramTransport | None = None
+
+    @property
+    def address(self) -> str:
+        """As c-ares takes it."""
+        assert self.transport is not None
+        host, port = self.transport.get_extra_info("sockname")
+        return f"{host}:{port}"
+
+    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
+        self.questions += 1
+        if self.rcode is None or self.transport is None:
+            return
+        question = data[12 : data.index(b"\0", 12) + 5]
+        asks_for_ipv4 = question[-4:-2] == b"\0\1"
+        found = self.rcode == 0 and asks_for_ipv4
+        record = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 0, 4) + socket.inet_aton("127.0.0.1")
+        head = data[:2] + struct.pack(">5H", 0x8180 | self.rcode, 1, found, 0, 0)
+        self.transport.sendto(head + question + record * found, addr)
+
+
+@asynccontextmanager
+async def dns_server(rcode: int | None) -> AsyncIterator[DnsServer]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(
+        lambda: DnsServer(rcode), local_addr=("127.0.0.1", 0)
+    )
+    server.transport = transport
+    try:
+        yield server
+    finally:
+        transport.close()
