@@ -4,8 +4,8 @@ import asyncio
 import math
 import sqlite3
 import time
+from asyncio import FIRST_COMPLETED
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -69,18 +69,23 @@ class Alerting:
         self._resolving = asyncio.Lock()
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self._teller: asyncio.Task[None] | None = None
+        self._hurry: asyncio.Future[None]
 
     def start(self) -> None:
         """Begins to tell."""
+        self._hurry = asyncio.get_running_loop().create_future()
         self._teller = asyncio.get_running_loop().create_task(self._tell_all(), name="alerting")
 
-    async def stop(self) -> None:
-        """Tells what is left."""
-        if self._teller is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.join(), KEEPING_SECONDS)
-            self._teller.cancel()
-            await asyncio.gather(self._teller, return_exceptions=True)
+    async def stop(self, seconds: float) -> None:
+        """Tells what is left; what the disk does not take in so many seconds is told all the same."""
+        teller, self._teller = self._teller, None
+        if teller is not None:
+            told = asyncio.ensure_future(self._news.join())
+            await asyncio.wait({told}, timeout=seconds)
+            self._hurry.set_result(None)
+            await told
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
 
     def begin(self, settings: TargetSettings, now: float) -> None:
         """A target is there, or has other settings. `now` is monotonic, here and below."""
@@ -227,10 +232,17 @@ class Alerting:
                     self._news.task_done()
 
     async def _keep(self, batch: Sequence[_News]) -> None:
+        keeping = asyncio.ensure_future(self._history.change(partial(_keep_all, batch=batch)))
         try:
-            await asyncio.wait_for(self._history.change(partial(_keep_all, batch=batch)), KEEPING_SECONDS)
-        except (HistoryUnavailableError, TimeoutError):
+            await asyncio.wait({keeping, self._hurry}, timeout=KEEPING_SECONDS, return_when=FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()
+            else:
+                self.unkept = True
+        except HistoryUnavailableError:
             self.unkept = True
+        finally:
+            keeping.cancel()
 
     def _tell(self, news: _News) -> None:
         change = news.change

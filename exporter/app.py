@@ -16,6 +16,7 @@ from exporter.alerting import Alerting
 from exporter.alertmanager import Pusher
 from exporter.background import Background
 from exporter.config import AlertmanagerSettings, ConfigError, Problem, Settings
+from exporter.farewell import Farewell, left
 from exporter.history import History, Retention
 from exporter.history.overrides import Kept
 from exporter.journal import tell_sweep
@@ -39,14 +40,10 @@ log = structlog.get_logger(__name__)
 
 SWEEP_INTERVAL = 3600.0
 SWEEPS_AT_ONCE = 4
-JOB_GRACE = 3.0
 CLEANUP_GRACE = 4.0
-HISTORY_GRACE = 5.0
 LAG_INTERVAL = 0.25
 
-
-Difference = tuple[Kept, Kept]
-"""What was changed at run time before a change, and after it."""
+Difference = tuple[Kept, Kept]  # what was changed at run time before a change, and after it
 
 
 class App:
@@ -78,6 +75,7 @@ class App:
         self._reloading = asyncio.Lock()
         self._on_demand = OnDemand(self._run)
         self._background = Background()
+        self._retiring: list[Target] = []
         self._probes: Runner
         self._sweeps: Runner
         self._slots: Slots
@@ -91,9 +89,7 @@ class App:
         self._recorder.start()
         self.alerting.start()
         self._slots = Slots(settings.exporter.probes_in_flight, self.metrics.probes_in_flight)
-        self._probes = Runner(
-            self._run_scheduled, self._slots, overrun=self._count_overrun, started=self._count_lateness
-        )
+        self._probes = Runner(self._run_scheduled, self._slots, overrun=self._overrun, started=self._lateness)
         self._sweeps = Runner(self._sweep, Slots(SWEEPS_AT_ONCE))
         await self.changed.recall(settings)
         await self._apply(settings)
@@ -160,18 +156,24 @@ class App:
         return await self._on_demand.run(name, due, limit)
 
     async def stop(self) -> None:
-        """Ends probing; what probes wrote is removed as far as the storage allows within some seconds."""
+        """Ends probing, in time whatever hangs; what probes wrote is removed as far as the storage allows."""
         self.ready = False
+        timeouts = (target.settings.probe.timeout for target in self.targets.values())
+        until = Farewell.of(timeouts, time.monotonic())
         await self._on_demand.stop()
-        await asyncio.gather(self._probes.stop(JOB_GRACE), self._sweeps.stop(0))
-        # Only now: these close the connections of replaced probes, whose last runs have just ended.
-        closing = (target.probe.close(CLEANUP_GRACE) for target in self.targets.values())
-        await asyncio.gather(self._background.end(), *closing)
-        await self._recorder.stop()
-        await self.alerting.stop()
-        await self._pusher.stop()
-        if not await self.history.stop(HISTORY_GRACE):
-            log.error("the history did not take its last results", seconds=HISTORY_GRACE)
+        await asyncio.gather(self._probes.stop(left(until.runs_end)), self._sweeps.stop(0))
+        await asyncio.gather(self._clean_up(until.cleanups_end), self._tell_last(until.cleanups_end))
+        if not await self.history.stop(left(until.disk_ends)):
+            log.error("the history did not take its last results", file=str(self.history.path))
+
+    async def _clean_up(self, until: float) -> None:
+        await self._background.end()
+        probes = [target.probe for target in (*self.targets.values(), *self._retiring)]
+        await asyncio.gather(*(probe.close(left(until)) for probe in probes))
+
+    async def _tell_last(self, until: float) -> None:
+        await asyncio.gather(self._recorder.stop(left(until) / 2), self.alerting.stop(left(until) / 2))
+        await self._pusher.stop(left(until))
 
     async def _change(self, keep: Callable[[], Awaitable[None]]) -> Difference:
         async with self._reloading:
@@ -325,22 +327,22 @@ class App:
             self.metrics.notifications_waiting(self._pusher.pending())
             self.alerting.tick(now)
 
-    def _count_overrun(self, name: str, turns: int) -> None:
+    def _overrun(self, name: str, turns: int) -> None:
         for operation in self.targets[name].settings.probe.operations:
             self.metrics.skip(name, operation, SkipReason.OVERRUN, turns)
 
-    def _count_lateness(self, seconds: float) -> None:
+    def _lateness(self, seconds: float) -> None:
         self.metrics.lateness(seconds, time.monotonic())
 
     def _retire(self, target: Target) -> None:
         """Closes a target's connections once the runs that it may be in the middle of are over."""
 
         async def close_later() -> None:
-            try:
-                await target.idle()
-            finally:
-                await target.probe.close(CLEANUP_GRACE)
+            await target.idle()
+            await target.probe.close(CLEANUP_GRACE)
+            self._retiring.remove(target)
 
+        self._retiring.append(target)
         self._background.begin(close_later())
 
 

@@ -53,17 +53,17 @@ class Recorder:
         """Begins to announce."""
         self._announcer = asyncio.get_running_loop().create_task(self._announce())
 
-    async def stop(self) -> None:
-        """Announces what is left."""
+    async def stop(self, seconds: float) -> None:
+        """Announces what is left, if the disk takes it in so many seconds."""
         if self._announcer is not None:
-            await self.told()
+            await self.told(seconds)
             self._announcer.cancel()
             await asyncio.gather(self._announcer, return_exceptions=True)
 
-    async def told(self) -> None:
+    async def told(self, seconds: float = TELLING_SECONDS) -> None:
         """Waits until all news is told, or the disk takes too long."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.join(), TELLING_SECONDS)
+            await asyncio.wait_for(self._news.join(), seconds)
 
     def outcome(self, target: Target, outcome: Outcome) -> None:
         """An operation was performed, and the breaker has heard of it."""

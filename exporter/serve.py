@@ -2,11 +2,15 @@
 
 import asyncio
 import gc
+import logging
+import os
 import platform
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +31,8 @@ GC_THRESHOLDS = (2_000, 5, 1_000)
 """Allocations beyond deallocations until the youngest are collected, and how many such rounds until the
 older are, and the oldest."""
 
+_MAIN = threading.main_thread()
+
 log = structlog.get_logger(__name__)
 
 
@@ -45,6 +51,8 @@ async def serve(
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    threads = ThreadPoolExecutor(thread_name_prefix="blocking-work")
+    loop.set_default_executor(threads)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     app = App(load, storage, shard)
@@ -88,7 +96,25 @@ async def serve(
         # The web side goes last: until then /-/ready says 503 and /metrics what the last probes found.
         await app.stop()
         await server.stop()
+        threads.shutdown(wait=False, cancel_futures=True)
+    await leave_stuck_threads(0)
     return 0
+
+
+async def leave_stuck_threads(status: int) -> None:
+    """Ends the process if a thread does not: Python's own end would wait for it, be it for ever.
+
+    Such as one that reads from a disk that hangs, or runs a `credential_process`.
+    """
+    for _ in range(10):
+        stuck = [each.name for each in threading.enumerate() if not each.daemon and each is not _MAIN]
+        if not stuck:
+            return
+        await asyncio.sleep(0.01)
+    log.warning("threads are left behind", threads=stuck)
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def keep_the_loop_free() -> None:

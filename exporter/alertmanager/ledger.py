@@ -28,9 +28,6 @@ class Pace:
     first_retry: float = 1.0
     longest_retry: float = 30.0
 
-    last_words: float = 2.0
-    """The longest that stopping waits for a member to hear what is new."""
-
     def retry_after(self, failures: int, jitter: float) -> float:
         """How long to wait after so many failures in a row; `jitter` is any number from 0 to 1."""
         longest = min(self.longest_retry, self.first_retry * 2.0 ** min(failures - 1, 30))

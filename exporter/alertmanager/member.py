@@ -121,15 +121,15 @@ class Member:
         )
         return not isinstance(exchange.result, Exception) and exchange.result.status == 200
 
-    async def last_words(self) -> None:
-        """Tries once and briefly to tell what waits, and ends."""
+    async def last_words(self, seconds: float) -> None:
+        """Tries once to tell what waits, for so long, and ends."""
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         pending = self._ledger.pending()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._pace.last_words):
+            async with asyncio.timeout(seconds):
                 for first in range(0, len(pending), BATCH):
                     if not await self._tell(self._link, pending[first : first + BATCH]):
                         break

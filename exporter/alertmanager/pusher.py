@@ -84,10 +84,10 @@ class Pusher:
         for member in members.values():
             member.use(_link(settings, tls))
 
-    async def stop(self) -> None:
-        """Tries once, briefly, to tell what is new. What is active is not resolved by our end."""
+    async def stop(self, seconds: float) -> None:
+        """Tries once, for so long, to tell what is new. What is active is not resolved by our end."""
         members, self._members = self._members, {}
-        await asyncio.gather(*(member.last_words() for member in members.values()))
+        await asyncio.gather(*(member.last_words(seconds) for member in members.values()))
 
 
 def _context(settings: AlertmanagerSettings) -> ssl.SSLContext:

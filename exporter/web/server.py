@@ -23,7 +23,8 @@ from exporter.web.toolkit import WebConfig, load_web_config
 
 log = structlog.get_logger(__name__)
 
-SHUTDOWN_SECONDS = 2.0
+SHUTDOWN_SECONDS = 0.1
+"""For answers under way, and once more for those that have to be cancelled."""
 PATIENCE = Patience()
 
 

@@ -25,7 +25,7 @@ from tests.serving import Served, serving
 
 LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
 START_SECONDS = 30
-FAST = Pace(interval=0.2, lifetime=60, keep_resolved=1, first_retry=0.02, longest_retry=0.1, last_words=10)
+FAST = Pace(interval=0.2, lifetime=60, keep_resolved=1, first_retry=0.02, longest_retry=0.1)
 STARTED = 1_700_000_000.0
 
 
@@ -51,7 +51,7 @@ async def pushing(
     try:
         yield pusher, attempts
     finally:
-        await pusher.stop()
+        await pusher.stop(10)
 
 
 # --- real ones ---

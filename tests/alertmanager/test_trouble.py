@@ -198,13 +198,13 @@ async def test_a_member_with_another_certificate_is_not_told(
 
 
 async def test_stopping_does_not_wait_for_a_member_that_hangs() -> None:
-    brief = Pace(interval=60, last_words=0.05)
     async with member(hanging) as bad, member() as good:
-        async with asyncio.timeout(20):
-            async with pushing(settings(bad, good, timeout=60), brief) as (pusher, _):
-                pusher.put(alert())
-                await until(lambda: bad.bodies and pusher.pending()[good.url] == 0)
-                pusher.put(alert("late"))
+        async with pushing(settings(bad, good, timeout=60), Pace(interval=60)) as (pusher, _):
+            pusher.put(alert())
+            await until(lambda: bad.bodies and pusher.pending()[good.url] == 0)
+            pusher.put(alert("late"))
+            async with asyncio.timeout(20):
+                await pusher.stop(0.5)
         assert good.told_of() == {"media", "late"}
 
 
@@ -241,4 +241,4 @@ async def test_without_members_nothing_is_pushed_and_alerts_are_remembered() -> 
         await until(lambda: it.told_of() == {"before"})
         await pusher.configure(AlertmanagerSettings())
         assert pusher.pending() == {}
-        await pusher.stop()
+        await pusher.stop(10)

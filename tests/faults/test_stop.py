@@ -1,0 +1,123 @@
+"""SIGTERM on a bad day: it ends in time, leaves nothing in the bucket, and says nothing that was not so."""
+
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.outcome import Operation
+from tests.faults.server import Call, fault_server, send_and_linger
+from tests.running import DEADLINE, Client, Spawned, eventually, serving_command, target, until, write
+
+TIMEOUT = 1.0
+HANGING = send_and_linger(b"")
+EVERYTHING = [str(operation) for operation in Operation]
+
+
+def probed(name: str, endpoint: str, **more: object) -> dict[str, Any]:
+    probe = {"interval": "1s", "timeout": f"{TIMEOUT:g}s", "operations": EVERYTHING}
+    return target(name, endpoint, "bucket", probe=probe, **more)
+
+
+@contextmanager
+def locked(history: Path) -> Iterator[None]:
+    """Another program writes, and does not come to an end."""
+    with closing(sqlite3.connect(history, isolation_level=None, timeout=DEADLINE)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextmanager
+def reader_of_nothing(url: str) -> Iterator[None]:
+    """A scraper that asks for more than a socket's buffers hold, and takes none of it."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
+        yield
+
+
+async def seconds_to_end(exporter: Spawned, number: signal.Signals = signal.SIGTERM) -> float:
+    began = time.monotonic()
+    assert await exporter.end(number) == 0, exporter.lines
+    return time.monotonic() - began
+
+
+def rows(history: Path, question: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(history)) as connection:
+        return connection.execute(question).fetchall()
+
+
+def never_ending_credentials(folder: Path) -> dict[str, str]:
+    """An environment in which boto3's chain runs a program that says nothing."""
+    (folder / "aws").write_text("[default]\ncredential_process = sleep 60\n")
+    return {"AWS_CONFIG_FILE": str(folder / "aws"), "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_ends_in_time_while_everything_it_speaks_with_hangs(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Storage, Alertmanager, the disk, the source of credentials, and who scrapes."""
+    async with fault_server() as storage, fault_server() as alertmanager:
+        alertmanager.on_connect = HANGING
+        chained = probed("chained", storage.endpoint)
+        del chained["access_key_id"], chained["secret_access_key"]
+        config = write(
+            tmp_path / "exporter.yaml",
+            probed("media", storage.endpoint),
+            probed("dead", "http://127.0.0.1:1"),
+            chained,
+            alertmanager={"urls": [alertmanager.endpoint]},
+        )
+        async with serving_command(config, env=never_ending_credentials(tmp_path)) as exporter:
+            await until(lambda: exporter.said("alert raised"))
+            storage.script.update(dict.fromkeys(Operation, HANGING))
+            before = len(storage.requests)
+            await until(lambda: len(storage.requests) > before)
+            with locked(tmp_path / "r2-exporter.db"), reader_of_nothing(exporter.url):
+                assert await seconds_to_end(exporter, number) < TIMEOUT + 1, exporter.lines
+    assert not exporter.said("Traceback"), exporter.lines
+    assert alertmanager.connections
+
+
+@pytest.mark.parametrize("operation", Operation)
+async def test_what_is_under_way_is_no_failure_and_leaves_nothing_behind(
+    tmp_path: Path, operation: Operation
+) -> None:
+    """The storage takes its time with one operation, and the signal comes in the middle of it."""
+    async with fault_server() as storage:
+        held = False
+
+        async def holding(call: Call) -> None:
+            """It does what it is asked for, and never says so."""
+            nonlocal held
+            assert call.request is not None
+            storage._reply(call.request)
+            held = True
+            await call.until_hung_up()
+
+        config = write(tmp_path / "exporter.yaml", probed("media", storage.endpoint))
+        async with serving_command(config) as exporter:
+            client = Client(exporter.url)
+            await eventually(lambda: client.has_more(0, "r2_probes_total", operation="delete"))
+            storage.script[operation] = holding
+            await until(lambda: held)
+            if operation is Operation.DELETE:
+                storage.heal()  # for the one that cleans up
+            page = await client.metrics()
+            assert await seconds_to_end(exporter) < TIMEOUT + 1
+    history = tmp_path / "r2-exporter.db"
+    assert storage.objects == {}
+    assert page("r2_probes_total", result="failure") == 0
+    assert rows(history, "SELECT count(*), sum(success) FROM r2_health_checks") == [
+        (page("r2_probes_total"), page("r2_probes_total"))
+    ]
+    assert rows(history, "SELECT count(*) FROM service_alerts") == [(0,)]
+    assert rows(history, "SELECT count(*) FROM circuit_breaker_events") == [(0,)]
+    assert not exporter.said("level=error"), exporter.lines
