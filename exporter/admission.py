@@ -160,12 +160,11 @@ def policy_of(settings: BreakerSettings) -> Policy:
     return Policy(**settings.model_dump(exclude={"enabled", "failure_reasons"}))
 
 
-def cut_short(outcome: Outcome, timeout: float, limit: float | None) -> bool:
-    """Whether a scrape's timeout ended the operation before its own: then it says nothing of the storage."""
+def says_nothing(outcome: Outcome, timeout: float, limit: float | None) -> bool:
+    """Whether a failure is none of the storage's: this machine's own, or a scrape's timeout came first."""
     failure = outcome.failure
-    return (
-        limit is not None
-        and failure is not None
-        and failure.reason is Reason.TIMEOUT
-        and outcome.duration < timeout
+    if failure is None:
+        return False
+    return failure.ours or (
+        limit is not None and failure.reason is Reason.TIMEOUT and outcome.duration < timeout
     )

@@ -11,7 +11,7 @@ from urllib.request import getproxies_environment
 
 import structlog
 
-from exporter.admission import TargetBreaker, cut_short
+from exporter.admission import TargetBreaker, says_nothing
 from exporter.alerting import Alerting
 from exporter.alertmanager import Pusher
 from exporter.background import Background
@@ -26,6 +26,7 @@ from exporter.metrics import Metrics
 from exporter.on_demand import OnDemand, StoppingError
 from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
 from exporter.overrides import Changes
+from exporter.pulse import Pulse
 from exporter.recorder import Recorder
 from exporter.remembering import Remembering
 from exporter.runner import Runner, Slots
@@ -41,7 +42,6 @@ log = structlog.get_logger(__name__)
 SWEEP_INTERVAL = 3600.0
 SWEEPS_AT_ONCE = 4
 CLEANUP_GRACE = 4.0
-LAG_INTERVAL = 0.25
 
 Difference = tuple[Kept, Kept]  # what was changed at run time before a change, and after it
 
@@ -76,6 +76,7 @@ class App:
         self._on_demand = OnDemand(self._run)
         self._background = Background()
         self._retiring: list[Target] = []
+        self._pulse = Pulse(self._beat)
         self._probes: Runner
         self._sweeps: Runner
         self._slots: Slots
@@ -97,7 +98,7 @@ class App:
         self.metrics.config_loaded(success=True, now=time.time())
         self._probes.start()
         self._sweeps.start()
-        self._background.begin(self._measure_lag())
+        self._background.begin(self._pulse.run())
         self._background.begin(self._remembering.follow(self.history.state().opened, self._applied_anew))
         self.ready = True
 
@@ -290,11 +291,13 @@ class App:
 
         def record(outcome: Outcome, reply: Reply) -> None:
             run.results.append((outcome, reply))
-            if cut_short(outcome, target.settings.probe.timeout, limit):
+            now = time.monotonic()
+            stalled = self._pulse.stalled(now - outcome.duration, now)
+            if stalled or says_nothing(outcome, target.settings.probe.timeout, limit):
                 admission.end()
-                self._recorder.cut_short(target, outcome)
+                self._recorder.void(target, outcome)
             else:
-                admission.observe(outcome, time.monotonic())
+                admission.observe(outcome, now)
                 self._recorder.outcome(target, outcome)
 
         try:
@@ -317,15 +320,11 @@ class App:
         self.metrics.leftovers_deleted(name, swept.deleted)
         tell_sweep(name, swept)
 
-    async def _measure_lag(self) -> None:
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(LAG_INTERVAL)
-            now = time.monotonic()
-            self.metrics.loop_lag(max(0.0, now - before - LAG_INTERVAL), now)
-            self.metrics.history(self.history.state())
-            self.metrics.notifications_waiting(self._pusher.pending())
-            self.alerting.tick(now)
+    def _beat(self, late: float, now: float) -> None:
+        self.metrics.loop_lag(late, now)
+        self.metrics.history(self.history.state())
+        self.metrics.notifications_waiting(self._pusher.pending())
+        self.alerting.tick(now)
 
     def _overrun(self, name: str, turns: int) -> None:
         for operation in self.targets[name].settings.probe.operations:

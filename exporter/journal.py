@@ -3,7 +3,7 @@
 import structlog
 
 from exporter.breaker import State, Transition
-from exporter.outcome import Operation
+from exporter.outcome import Failure, Operation, Outcome
 from exporter.probe import Sweep
 from exporter.status import Change
 
@@ -31,6 +31,17 @@ def tell_change(change: Change) -> None:
         status=outcome.status,
         request_id=outcome.request_id,
         duration_seconds=round(outcome.duration, 3),
+    )
+
+
+def tell_own_trouble(outcome: Outcome, failure: Failure) -> None:
+    """An operation could not be sent, for which the storage is not to blame."""
+    log.error(
+        "this machine fails, not the storage: probes are skipped",
+        target=outcome.target,
+        operation=outcome.operation,
+        cause=failure.message,
+        hint=failure.hint,
     )
 
 

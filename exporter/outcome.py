@@ -64,6 +64,8 @@ class Failure:
     message: str
     s3_code: str = ""
     hint: str = ""
+    ours: bool = False
+    """Whether it was this machine that failed, and nothing is known of the storage."""
 
 
 @dataclass(frozen=True, slots=True)

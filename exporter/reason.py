@@ -1,5 +1,6 @@
 """What went wrong, as exactly one reason: from an error of the connection, or from an S3 answer."""
 
+import errno
 import os
 import ssl
 
@@ -13,6 +14,7 @@ from exporter.s3.credentials import CredentialsError
 from exporter.s3.trace import Trace
 from exporter.s3.xml import S3Error
 
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _WAITING_FOR = {
     Phase.RESOLVE: "the name to resolve",
     Phase.CONNECT: "the connection",
@@ -25,6 +27,9 @@ _WAITING_FOR = {
 def explain_error(error: Exception, trace: Trace, timeout: float) -> Failure:
     """The failure behind an exception of `Client.send`. `timeout` is the deadline in seconds."""
     # The exception's own text is not repeated: it may hold a URL with a password of a proxy.
+    if isinstance(error, OSError) and error.errno in _OURS:
+        hint = "Raise what the exporter may use: LimitNOFILE of systemd, --ulimit nofile of docker, memory."
+        return Failure(Reason.OTHER, f"this machine fails: {_os_message(error)}", hint=hint, ours=True)
     match error:
         case TimeoutError():
             waiting = f", waiting for {_WAITING_FOR[trace.last_phase]}" if trace.last_phase else ""

@@ -10,7 +10,7 @@ from exporter.admission import TargetBreaker
 from exporter.alerting import Alerting
 from exporter.breaker import State, Transition
 from exporter.history import BreakerEvent, History
-from exporter.journal import tell_change, tell_transition
+from exporter.journal import tell_change, tell_own_trouble, tell_transition
 from exporter.metrics import Metrics
 from exporter.outcome import Operation, Outcome, SkipReason
 from exporter.target import Run, Target
@@ -20,6 +20,9 @@ CARRIED_OVER = "carried_over"
 
 TELLING_SECONDS = 5.0
 """The longest that somebody waits for news to be told."""
+
+COMPLAIN_SECONDS = 60.0
+"""From one line on a machine that fails to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,10 @@ class _News:
 
 
 class Recorder:
-    """Takes what concerns `targets`; what comes late from one that a reload replaced is let go.
+    """Takes what concerns `targets`.
+
+    What comes late from one that a reload replaced counts for its successor, if that is of the same place;
+    of another place it says nothing, and the operation counts as skipped.
 
     A change of a breaker's state is on the disk before the metrics and the log tell of it.
     """
@@ -48,6 +54,7 @@ class Recorder:
         self._targets = targets
         self._news: asyncio.Queue[_News] = asyncio.Queue()
         self._announcer: asyncio.Task[None] | None = None
+        self._complain_at = 0.0
 
     def start(self) -> None:
         """Begins to announce."""
@@ -67,34 +74,46 @@ class Recorder:
 
     def outcome(self, target: Target, outcome: Outcome) -> None:
         """An operation was performed, and the breaker has heard of it."""
-        if self._targets.get(outcome.target) is target:
-            self._metrics.record(outcome)
-            self._history.record(outcome)
-            if change := target.status.observe(outcome):
-                tell_change(change)
-            self._alerting.observe(outcome, time.monotonic())
-            self._outlook(target)
-        elif outcome.billed is not None:
-            # This says nothing of what is probed now, but it cost.
-            self._metrics.billed(outcome.target, outcome.billed)
+        heir = self._heir(target, outcome.operation)
+        if heir is None or heir.breaker is not target.breaker:
+            self._void(heir, outcome, SkipReason.STOPPED)
+            return
+        self._metrics.record(outcome)
+        self._history.record(outcome)
+        if change := heir.status.observe(outcome):
+            tell_change(change)
+        self._alerting.observe(outcome, time.monotonic())
+        self._outlook(heir)
 
-    def cut_short(self, target: Target, outcome: Outcome) -> None:
-        """A scrape's timeout ended an operation before its own: it cost, but says nothing of the storage."""
-        if outcome.billed is not None:
-            self._metrics.billed(outcome.target, outcome.billed)
-        if self._targets.get(outcome.target) is target:
-            self._metrics.skip(outcome.target, outcome.operation, SkipReason.OVERRUN)
+    def void(self, target: Target, outcome: Outcome) -> None:
+        """An operation was performed that says nothing of the storage: the exporter had not the means."""
+        if outcome.failure and outcome.failure.ours and (now := time.monotonic()) >= self._complain_at:
+            self._complain_at = now + COMPLAIN_SECONDS
+            tell_own_trouble(outcome, outcome.failure)
+        self._void(self._heir(target, outcome.operation), outcome, SkipReason.OVERRUN)
 
     def skipped(self, target: Target, run: Run) -> None:
         """Operations of a run were not sent."""
         name = target.settings.name
-        if self._targets.get(name) is not target:
-            return
         for operation, reason in run.skipped.items():
-            self._metrics.skip(name, operation, reason)
-            if reason is SkipReason.CIRCUIT_OPEN:
-                self._history.skip(name, operation)
-        self.standing(target)
+            if self._heir(target, operation) is not None:
+                self._metrics.skip(name, operation, reason)
+                if reason is SkipReason.CIRCUIT_OPEN:
+                    self._history.skip(name, operation)
+        if self._targets.get(name) is target:
+            self.standing(target)
+
+    def _heir(self, target: Target, operation: Operation) -> Target | None:
+        """What stands where `target` stood when its operation began, if that has this operation, too."""
+        heir = self._targets.get(target.settings.name)
+        return heir if heir is target or (heir and operation in heir.settings.probe.operations) else None
+
+    def _void(self, heir: Target | None, outcome: Outcome, reason: SkipReason) -> None:
+        """It cost, but says nothing of the storage that is probed now."""
+        if outcome.billed is not None:
+            self._metrics.billed(outcome.target, outcome.billed)
+        if heir is not None:
+            self._metrics.skip(outcome.target, outcome.operation, reason)
 
     def standing(self, target: Target) -> None:
         """How a target stands now: at the end of a run, or when somebody has changed it."""

@@ -5,12 +5,14 @@ import gc
 import logging
 import os
 import platform
+import resource
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +51,7 @@ async def serve(
     `storage` is the history's file. Returns the exit status. Raises ConfigError for what is unusable at
     the start.
     """
+    open_as_many_files_as_allowed()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     threads = ThreadPoolExecutor(thread_name_prefix="blocking-work")
@@ -115,6 +118,13 @@ async def leave_stuck_threads(status: int) -> None:
     logging.shutdown()
     sys.stderr.flush()
     os._exit(status)
+
+
+def open_as_many_files_as_allowed() -> None:
+    """A connection is one, and the usual soft limit of 1024 is for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # what some systems call unlimited is more than they allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def keep_the_loop_free() -> None:

@@ -2,18 +2,19 @@
 
 import signal
 import socket
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exporter.outcome import Operation
+from tests.faults.locks import locked
 from tests.faults.server import Call, fault_server, send_and_linger
-from tests.running import DEADLINE, Client, Spawned, eventually, serving_command, target, until, write
+from tests.faults.watch import rows
+from tests.running import Client, Spawned, eventually, serving_command, target, until, write
 
 TIMEOUT = 1.0
 HANGING = send_and_linger(b"")
@@ -23,14 +24,6 @@ EVERYTHING = [str(operation) for operation in Operation]
 def probed(name: str, endpoint: str, **more: object) -> dict[str, Any]:
     probe = {"interval": "1s", "timeout": f"{TIMEOUT:g}s", "operations": EVERYTHING}
     return target(name, endpoint, "bucket", probe=probe, **more)
-
-
-@contextmanager
-def locked(history: Path) -> Iterator[None]:
-    """Another program writes, and does not come to an end."""
-    with closing(sqlite3.connect(history, isolation_level=None, timeout=DEADLINE)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        yield
 
 
 @contextmanager
@@ -46,11 +39,6 @@ async def seconds_to_end(exporter: Spawned, number: signal.Signals = signal.SIGT
     began = time.monotonic()
     assert await exporter.end(number) == 0, exporter.lines
     return time.monotonic() - began
-
-
-def rows(history: Path, question: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(history)) as connection:
-        return connection.execute(question).fetchall()
 
 
 def never_ending_credentials(folder: Path) -> dict[str, str]:
