@@ -156,6 +156,27 @@ def test_a_client_certificate_needs_an_allowed_name_before_anything_else() -> No
     assert code(decide(GET, policy)) == "client_certificate_not_allowed"
 
 
+def test_a_required_certificate_is_enough_to_write_unless_more_is_set() -> None:
+    shown = replace(POST, host="exporter.example.org", certificate_sans=frozenset())
+    for open_policy in (LOCAL, PUBLIC):
+        policy = replace(open_policy, certificates_only=True)
+        assert code(decide(shown, policy)) == 200
+        assert code(decide(replace(shown, origin="http://evil.example.org"), policy)) == "cross_site_request"
+        assert not policy.takes_no_writes
+    assert code(decide(shown, PUBLIC)) == "writes_disabled"
+    assert code(decide(POST, replace(PUBLIC, certificates_only=True))) == "writes_disabled"
+    assert code(decide(shown, replace(WITH_TOKEN, certificates_only=True))) == "unauthorized"
+    assert code(decide(shown, replace(WITH_USERS, certificates_only=True))) == "unauthorized"
+
+
+def test_a_preflight_needs_no_login_and_yet_an_allowed_certificate() -> None:
+    asked = RequestFacts("OPTIONS", preflight=True)
+    assert code(decide(asked, WITH_USERS)) == 200
+    named = replace(WITH_USERS, client_sans=frozenset({"a"}))
+    assert code(decide(asked, named)) == "client_certificate_not_allowed"
+    assert code(decide(replace(asked, certificate_sans=frozenset({"a"})), named)) == 200
+
+
 requests = st.builds(
     RequestFacts,
     method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]) | st.text(),

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from exporter.config import ApiToken, Secret
 from exporter.web.pace import WRITES
+from exporter.web.tls_config import REQUIRED
 from exporter.web.toolkit import RateLimit, WebConfig
 
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -34,13 +35,16 @@ class Proof(Enum):
 class AccessPolicy:
     """The rules in force.
 
-    `loopback_only` says that no listen address can be reached from outside. Pages of `trusted_origins`
-    may call the API with the reader's login, those of every other site only if `any_origin`, and without.
+    `loopback_only` says that no listen address can be reached from outside, `certificates_only` that nobody
+    gets a connection without a certificate of our own authority or of an allowed name. Pages of
+    `trusted_origins` may call the API with the reader's login, those of every other site only if
+    `any_origin`, and without.
     """
 
     loopback_only: bool
     tokens: tuple[ApiToken, ...] = ()
     users: Mapping[str, Secret] = field(default_factory=dict)
+    certificates_only: bool = False
     client_sans: frozenset[str] = frozenset()
     trusted_origins: frozenset[str] = frozenset()
     any_origin: bool = False
@@ -69,6 +73,7 @@ class AccessPolicy:
             loopback_only=bool(listen_hosts) and all(map(is_loopback, listen_hosts)),
             tokens=tuple(tokens),
             users=web.basic_auth_users,
+            certificates_only=web.tls_server_config.client_auth_type == REQUIRED,
             client_sans=web.client_sans,
             trusted_origins=frozenset(canonical_origin(each) for each in cors_origins if each != "*"),
             any_origin="*" in cors_origins,
@@ -79,19 +84,24 @@ class AccessPolicy:
     @property
     def takes_no_writes(self) -> bool:
         """Whether every write is refused, for nobody could prove that he may."""
-        return not (self.tokens or self.users or self.loopback_only)
+        return not (self.tokens or self.users or self.loopback_only or self.certificates_only)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """What a decision needs of a request. Header values are as sent, None where absent."""
+    """What a decision needs of a request. Header values are as sent, None where absent.
+
+    `preflight` is what a browser asks for a page that may call, before it does. `certificate_sans` are the
+    names of the client certificate, None where none was verified on this connection.
+    """
 
     method: str
     proof: Proof = Proof.ABSENT
     host: str | None = None
     origin: str | None = None
     fetch_site: str | None = None
-    certificate_sans: frozenset[str] = frozenset()
+    preflight: bool = False
+    certificate_sans: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +121,12 @@ class Deny:
 
 def decide(request: RequestFacts, policy: AccessPolicy) -> Allow | Deny:
     """Whether `request` may go on. Where there is a login, reads need it or a token; writes always do."""
-    if policy.client_sans and not policy.client_sans & request.certificate_sans:
+    if policy.client_sans and not policy.client_sans & (request.certificate_sans or frozenset()):
         return Deny(
             403, "client_certificate_not_allowed", "No name of the client certificate is allowed here."
         )
+    if request.preflight:  # which has neither a login nor a token to show
+        return Allow()
     if request.method in READ_METHODS:
         return _decide_read(request, policy)
     if policy.tokens or policy.users:
@@ -144,14 +156,17 @@ def _decide_write(request: RequestFacts, policy: AccessPolicy) -> Allow | Deny:
 
 
 def _decide_open_write(request: RequestFacts, policy: AccessPolicy) -> Allow | Deny:
+    if policy.certificates_only and request.certificate_sans is not None:
+        # A browser shows the certificate along with any site's request, as it does a remembered login.
+        return _forbidden_origin(request, policy) or Allow()
     if not policy.loopback_only:
         return Deny(
             403,
             "writes_disabled",
             "Writes are off: the exporter listens on more than loopback, and neither an API token nor a login"
-            " is set. Set R2_EXPORTER_API_TOKEN, or api.token_file in exporter.yaml, or basic_auth_users in"
-            " the file of --web.config.file; or listen on loopback alone:"
-            " --web.listen-address=127.0.0.1:9977.",
+            " is set. Set R2_EXPORTER_API_TOKEN, or api.token_file in exporter.yaml, or basic_auth_users or"
+            " client_auth_type: RequireAndVerifyClientCert in the file of --web.config.file; or listen on"
+            " loopback alone: --web.listen-address=127.0.0.1:9977.",
         )
     # A foreign name that resolves to 127.0.0.1 makes a browser see that site's pages as ours.
     if not is_loopback(host_of(request.host or "")):

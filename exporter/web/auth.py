@@ -60,11 +60,11 @@ def protect(app: web.Application, get_policy: PolicySource) -> None:
 
 
 def middlewares(get_policy: PolicySource) -> list[Middleware]:
-    """The rate limit, what browsers ask beforehand, who may call, how often they may write; in this order."""
+    """The rate limit, who may call, what browsers ask beforehand, how often they may write; in this order."""
     return [
         _rate_limit(get_policy),
-        cors.preflight(get_policy),
         _access(get_policy),
+        cors.preflight(get_policy),
         _write_limit(get_policy),
     ]
 
@@ -121,11 +121,20 @@ def _access(get_policy: PolicySource) -> Middleware:
         policy = get_policy()
         proof, caller = await _prove(request.headers.get("Authorization"), policy, logins)
         names = _certificate_names(request)
-        verdict = decide(_facts(request, proof, frozenset(names)), policy)
+        facts = RequestFacts(
+            method=request.method,
+            proof=proof,
+            host=request.headers.get("Host"),
+            origin=request.headers.get("Origin"),
+            fetch_site=request.headers.get("Sec-Fetch-Site"),
+            preflight=cors.is_preflight(request, policy),
+            certificate_sans=None if names is None else frozenset(names),
+        )
+        verdict = decide(facts, policy)
         if isinstance(verdict, Deny):
             return refusal(verdict)
         # Each request is answered in a task, hence a context, of its own.
-        CALLER.set(caller or _of_certificate(names, policy) or "anonymous")
+        CALLER.set(caller or _of_certificate(names or [], policy) or "anonymous")
         return await handler(request)
 
     return access
@@ -151,20 +160,11 @@ async def _prove(header: str | None, policy: AccessPolicy, logins: Logins) -> tu
     return (Proof.LOGIN, f"login:{name}") if good else (Proof.WRONG, "")
 
 
-def _facts(request: web.Request, proof: Proof, certificate_names: frozenset[str]) -> RequestFacts:
-    return RequestFacts(
-        method=request.method,
-        proof=proof,
-        host=request.headers.get("Host"),
-        origin=request.headers.get("Origin"),
-        fetch_site=request.headers.get("Sec-Fetch-Site"),
-        certificate_sans=certificate_names,
-    )
-
-
-def _certificate_names(request: web.Request) -> list[str]:
-    """The names of the verified client certificate: DNS, IP, e-mail and URI."""
-    certificate = request.get_extra_info("peercert") or {}
+def _certificate_names(request: web.Request) -> list[str] | None:
+    """The names of the verified client certificate: DNS, IP, e-mail and URI; None where there is none."""
+    certificate = request.get_extra_info("peercert")
+    if not certificate:
+        return None
     kinds = ("DNS", "IP Address", "email", "URI")
     names = certificate.get("subjectAltName", ())
     return [canonical_san(name) for kind, name in names if kind in kinds]

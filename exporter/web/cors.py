@@ -22,11 +22,8 @@ def preflight(get_policy: Callable[[], AccessPolicy]) -> Middleware:
 
     @web.middleware
     async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
-        asked = "Access-Control-Request-Method" in request.headers
-        if request.method != "OPTIONS" or not asked or not _allowed_origin(request, get_policy()):
-            return await handler(request)
         methods = allowed_methods(request)
-        if methods is None:
+        if methods is None or not is_preflight(request, get_policy()):
             return await handler(request)
         headers = {
             "Allow": methods,
@@ -37,6 +34,12 @@ def preflight(get_policy: Callable[[], AccessPolicy]) -> Middleware:
         return web.Response(status=204, headers=headers)
 
     return preflight
+
+
+def is_preflight(request: web.Request, policy: AccessPolicy) -> bool:
+    """Whether this is such a question, of a page that may call."""
+    asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    return asked and bool(_allowed_origin(request, policy))
 
 
 def add_headers(request: web.Request, response: web.StreamResponse, policy: AccessPolicy) -> None:

@@ -27,10 +27,11 @@ TLS12_SUITES = {
 }
 CURVES = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+REQUIRED = "RequireAndVerifyClientCert"
 VERIFY_MODES = {
     "NoClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
-    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+    REQUIRED: ssl.CERT_REQUIRED,
 }
 _UNVERIFIED = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
 
@@ -126,12 +127,12 @@ def _combination_problems(tls: TlsServerConfig) -> Iterator[tuple[str, str]]:
             "client_ca_file" if tls.client_ca_file else "client_ca",
             "has no effect without client_auth_type",
         )
-    if not has_ca and tls.client_auth_type == "RequireAndVerifyClientCert" and not tls.client_allowed_sans:
+    if not has_ca and tls.client_auth_type == REQUIRED and not tls.client_allowed_sans:
         yield (
             "client_auth_type",
             "needs client_ca_file or client_ca, or any certificate of a public authority would be let in",
         )
-    if tls.client_allowed_sans and tls.client_auth_type != "RequireAndVerifyClientCert":
+    if tls.client_allowed_sans and tls.client_auth_type != REQUIRED:
         yield (
             "client_allowed_sans",
             "needs client_auth_type: RequireAndVerifyClientCert, or a client gets in without a certificate",
