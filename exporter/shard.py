@@ -11,6 +11,7 @@ from exporter.config import Settings
 
 _MULTIPLIER = 2862933555777941757
 _MASK = (1 << 64) - 1
+_LONGEST_NAME = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Shard:
 
     def unknown(self, target: str) -> str:
         """What to tell somebody who asks for a target that is not here."""
-        listed = f"No target is named {target!r}; /sd lists the targets"
+        shown = target if len(target) <= _LONGEST_NAME else f"{target[:_LONGEST_NAME]}..."
+        listed = f"No target is named {shown!r}; /sd lists the targets"
         if self.is_whole:
             return f"{listed}."
         return (

@@ -8,12 +8,14 @@ from exporter.on_demand import StoppingError
 from exporter.outcome import Operation, Outcome
 from exporter.storage import Reply
 from exporter.target import Run
+from exporter.web.api.parameters import repeated
 from exporter.web.errors import error
 from exporter.web.keys import APP
 from exporter.web.metrics import one_target
 
 routes = web.RouteTableDef()
 
+PARAMETERS = ("target", "operations", "debug")
 SCRAPE_TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 ANSWER_SECONDS = 0.5
 """Kept back of the scrape's timeout (at most half of it), so that we answer before Prometheus gives up."""
@@ -21,6 +23,9 @@ ANSWER_SECONDS = 0.5
 
 @routes.get("/probe")
 async def probe(request: web.Request) -> web.StreamResponse:
+    if twice := repeated(request.query):
+        named = ", ".join(name for name in twice if name in PARAMETERS) or "a parameter"
+        return error(400, "repeated_parameter", f"{named}: is given more than once")
     app, name = request.app[APP], request.query.get("target", "")
     if name not in app.targets:
         message = (

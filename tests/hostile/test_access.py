@@ -6,7 +6,6 @@ the tables of that page, so the page cannot say anything else.
 
 import re
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -15,9 +14,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 from yarl import URL
 
-from exporter.web.access import READ_METHODS, AccessPolicy
-from exporter.web.server import Server
-from exporter.web.toolkit import RateLimit, WebConfig
+from exporter.web.access import READ_METHODS
 from tests.hostile.callers import (
     ALLOWED,
     ALONE,
@@ -75,17 +72,6 @@ NO_ROUTES = {
 }
 ROUTES = {(method, path): status for path, status in READS.items() for method in ("GET", "HEAD")} | WRITES
 PREFLIGHTS = {("OPTIONS", path): 204 for _, path in ROUTES if path.startswith("/api/")}
-
-
-@pytest.fixture
-def unlimited_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as a table has: how many may come in a second is a question of its own."""
-    policy_of, limit = Server._policy_of, RateLimit.model_construct(interval=1e-9, burst=1000)
-
-    def lenient(server: Server, config: WebConfig) -> AccessPolicy:
-        return replace(policy_of(server, config), write_limit=limit)
-
-    monkeypatch.setattr(Server, "_policy_of", lenient)
 
 
 # --- the page ---

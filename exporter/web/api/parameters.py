@@ -170,10 +170,14 @@ class RefusedError(Exception):
         self.details = details
 
 
+def repeated(sent: MultiMapping[str]) -> list[str]:
+    """Parameters of which one value would have to be picked."""
+    return sorted({name for name in sent if len(sent.getall(name)) > 1})
+
+
 def parse_query(model: type[T], sent: MultiMapping[str]) -> T:
     """The query string's parameters. Raises RefusedError."""
-    twice = sorted({name for name in sent if len(sent.getall(name)) > 1})
-    if twice:
+    if twice := repeated(sent):
         raise RefusedError([{"field": name, "message": "is given more than once"} for name in twice])
     try:
         return model.model_validate(dict(sent), by_name=False, by_alias=True)
