@@ -193,9 +193,9 @@ class App:
     async def _apply(self, file: Settings) -> None:
         settings = self.changed.over(file)
         fresh = await asyncio.to_thread(self._changed_targets, settings)
+        await asyncio.to_thread(register_secrets, secrets_of(settings, getproxies_environment()))
         await self._configure_pushing(settings.alertmanager)
         self.changed.file = file
-        register_secrets(secrets_of(settings, getproxies_environment()))
         self.history.retain(_retention(settings))
         self.settings = settings
         self._slots.resize(settings.exporter.probes_in_flight)

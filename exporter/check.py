@@ -6,14 +6,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from urllib.request import getproxies_environment
 
 from exporter.config import Settings, TargetSettings
+from exporter.masking import register_secrets
 from exporter.outcome import Outcome
 from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials
 from exporter.s3.printable import printable
 from exporter.storage import Reply
-from exporter.targets import TlsContexts, make_probe
+from exporter.targets import TlsContexts, make_probe, secrets_of
 
 CLEANUP_GRACE = 10.0
 CELL_LIMIT = 500
@@ -32,6 +34,7 @@ async def check(settings: Settings, names: Sequence[str], output: str) -> int:
         )
         return 2
     targets = [target for target in settings.targets if not names or target.name in names]
+    register_secrets(secrets_of(settings, getproxies_environment()))
     outcomes = await _probe_all(targets, settings)
     if output == "json":
         print(json.dumps([_as_json(outcome) for outcome in outcomes], indent=2))

@@ -1,65 +1,70 @@
 """Secrets as `***`, wherever text from elsewhere goes out."""
 
 import re
+import threading
 from collections.abc import Iterable
-from urllib.parse import quote
 
 from pydantic import Secret
+
+from exporter.spellings import in_base64, plainly
 
 MASK = "***"
 
 _SECRET_KEY = re.compile(
     r"authorization|secret|password|passwd|token|signature|credential|cookie|private[-_]?key", re.IGNORECASE
 )
-_SECRET_TEXT = (
-    re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:[\w-]+ +)?)[^\s'\",]+", re.IGNORECASE),
-    re.compile(r"((?:signature|security-token|credential)=)[^\s&'\",]+", re.IGNORECASE),
+_IS = r"[\\'\"]*\s*[:=]\s*[\\'\"]*"
+_VALUE = r"[^\s&'\",;<\\]+"
+_SECRET_TEXT = re.compile(
+    rf"(authorization{_IS}(?:[\w-]+ +)?|(?:signature|security-token|credential){_IS})"
+    rf"{_VALUE}|(cookie{_IS}){_VALUE}(?:; *{_VALUE})*",
+    re.IGNORECASE,
 )
+_SECRET_WORDS = ("authorization", "signature", "security-token", "credential", "cookie")
+"""Found faster than the pattern, in text that has none of them."""
+
 # Shorter strings would mask ordinary words all over the log.
 _MIN_SECRET_LENGTH = 4
 
 
 class _KnownSecrets:
-    """The secret strings in use now. `pattern` is swapped whole, so any thread may read it."""
+    """The secret strings in use, by who uses them. `patterns` is swapped whole, so any thread may read it."""
 
     def __init__(self) -> None:
-        self.pattern: re.Pattern[str] | None = None
+        self.patterns: tuple[re.Pattern[str], ...] = ()
+        self._used: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        self._changing = threading.Lock()
 
-    def replace(self, secrets: Iterable[str]) -> None:
-        spellings = {
-            spelling
-            for secret in secrets
-            if len(secret) >= _MIN_SECRET_LENGTH
-            for spelling in (secret, _quoted(secret), repr(secret)[1:-1])
-        }
-        longest_first = sorted(spellings, key=len, reverse=True)
-        self.pattern = re.compile("|".join(map(re.escape, longest_first))) if spellings else None
-
-
-def _quoted(secret: str) -> str:
-    """As it stands in a URL."""
-    return quote(secret, safe="", errors="replace")
+    def replace(self, user: str, secrets: frozenset[str]) -> None:
+        with self._changing:
+            now, _ = self._used.get(user, (frozenset(), frozenset()))
+            if secrets == now:
+                return
+            self._used[user] = secrets, now
+            known = frozenset().union(*(each for pair in self._used.values() for each in pair))
+            self.patterns = (re.compile(plainly(known)), re.compile(in_base64(known))) if known else ()
 
 
 _known = _KnownSecrets()
 
 
-def register_secrets(secrets: Iterable[str | Secret[str]]) -> None:
-    """Mask these strings wherever they appear in a line, tracebacks included.
+def register_secrets(secrets: Iterable[str | Secret[str]], user: str = "configuration") -> None:
+    """Mask these strings wherever they appear in a line, tracebacks included, in any usual spelling.
 
-    Replaces what was registered before, so that a reload forgets retired secrets. Strings
-    under four characters are not masked in running text, only under a secret-looking key.
+    Replaces what was registered for `user` before. What was in use until now is masked until the next
+    change, for it may be in an answer under way. Strings under four characters are not masked in running
+    text, only under a secret-looking key.
     """
-    _known.replace(s if isinstance(s, str) else s.get_secret_value() for s in secrets)
+    texts = (each if isinstance(each, str) else each.get_secret_value() for each in secrets)
+    _known.replace(user, frozenset(text for text in texts if len(text) >= _MIN_SECRET_LENGTH))
 
 
 def mask(text: str) -> str:
     """`text` with registered secrets and anything that looks like a credential as `***`."""
-    if _known.pattern is not None:
-        text = _known.pattern.sub(MASK, text)
-    for pattern in _SECRET_TEXT:
-        text = pattern.sub(rf"\1{MASK}", text)
-    return text
+    for pattern in _known.patterns:
+        text = pattern.sub(MASK, text)
+    lower = text.lower()
+    return _SECRET_TEXT.sub(rf"\1\2{MASK}", text) if any(word in lower for word in _SECRET_WORDS) else text
 
 
 def is_secret_key(key: str) -> bool:

@@ -1,18 +1,29 @@
 """Known secrets, planted wherever one can stand, are in nothing that the exporter says or keeps."""
 
+import asyncio
 import base64
-import json
+import io
+import logging
 import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 import aiohttp
 import bcrypt
+import pytest
+import structlog
+from aiohttp import web
 
+from exporter import logs
 from exporter.outcome import Operation
 from exporter.web.api import endpoints
 from tests.faults.server import Call, answer, fault_server, s3_error
-from tests.running import Spawned, serving_command, target, write
+from tests.running import Spawned, run, running, serving_command, target, until, write
+from tests.serving import serving
+from tests.spelling import spellings
 
 KEY_ID = "AKIAPLANTEDKEYID"
 SECRET_KEY = "planted/secret+key=of-the-storage"
@@ -21,19 +32,60 @@ API_TOKEN = "planted-token-of-the-api"
 READ_TOKEN = "planted-token-to-read"
 PASSWORD = "planted-password"
 PROXY_PASSWORD = "planted-proxy-password"
-SECRETS = (SECRET_KEY, SESSION, API_TOKEN, READ_TOKEN, PASSWORD, PROXY_PASSWORD)
+CHAIN_KEY = "planted/secret+key=of-the-chain"
+CHAIN_SESSION = "planted+session/token=of-the-chain"
+PAGER_PASSWORD = 'planted & <password> of "Alertmanager"/'
+SECRETS = (
+    *(SECRET_KEY, SESSION, API_TOKEN, READ_TOKEN, PASSWORD, PROXY_PASSWORD),
+    *(CHAIN_KEY, CHAIN_SESSION, PAGER_PASSWORD),
+)
+AT_ONCE = 20
+HELD = {SESSION: (SECRET_KEY, SESSION, PAGER_PASSWORD), CHAIN_SESSION: (CHAIN_KEY, CHAIN_SESSION)}
+CHAIN = {
+    "AWS_ACCESS_KEY_ID": "AKIAPLANTEDCHAIN",
+    "AWS_SECRET_ACCESS_KEY": CHAIN_KEY,
+    "AWS_SESSION_TOKEN": CHAIN_SESSION,
+}
 LOGIN = base64.b64encode(f"ops:{PASSWORD}".encode()).decode()
 
-PAGES = ("/", "/metrics", "/sd", "/-/healthy", "/-/ready", "/probe?target=media&debug=true", "/nothing")
+ALERTMANAGER = {"basic_auth": {"username": "ops", "password_file": "pager"}}
+PAGES: tuple[str, ...] = ("/", "/metrics", "/sd", "/-/healthy", "/-/ready", "/nothing")
+PAGES += ("/probe?target=media&debug=true", "/probe?target=chained&debug=true")
 
 
-async def echoing(call: Call) -> None:
-    """A storage that repeats in its error, and in its headers, all that it was sent and what it may guess."""
-    assert call.request is not None
-    sent = " ".join(f"{name}: {value}" for name, value in call.request.headers.items())
-    message = f"{sent} SECRET {SECRET_KEY} {quote(SECRET_KEY, safe='')}"
-    call.writer.write(s3_error(403, SESSION, message, X_Amz_Request_Id=SESSION, Server=SECRET_KEY))
-    await call.writer.drain()
+class Echo:
+    """Repeats in its errors, and in their headers, what it was sent and what whoever sent it holds besides.
+
+    Each answer has some of the spellings, so that no message is cut before them.
+    """
+
+    def __init__(self) -> None:
+        self.guesses = {
+            who: [text for secret in held for text in spellings(secret).values()]
+            for who, held in HELD.items()
+        }
+        self.told = dict.fromkeys(HELD, 0)
+
+    @property
+    def has_told_all(self) -> bool:
+        return all(self.told[who] >= len(guesses) for who, guesses in self.guesses.items())
+
+    def some(self, who: str) -> str:
+        first, guesses = self.told[who], self.guesses[who]
+        self.told[who] += AT_ONCE
+        return " ".join(guesses[(first + number) % len(guesses)] for number in range(AT_ONCE))
+
+    async def storage(self, call: Call) -> None:
+        assert call.request is not None
+        sent = " ".join(f"{name}: {value}" for name, value in call.request.headers.items())
+        token = call.request.headers["x-amz-security-token"]
+        message = f"{self.some(token)} {'SECRET' * (self.told[token] % 7)} {sent}"
+        call.writer.write(s3_error(403, token, message, X_Amz_Request_Id=token, Server=token))
+        await call.writer.drain()
+
+    async def pager(self, request: web.Request) -> web.Response:
+        """An Alertmanager that refuses what it is told."""
+        return web.Response(status=400, text=f"{request.headers['Authorization']} {self.some(SESSION)}")
 
 
 async def echoing_listing(call: Call) -> None:
@@ -43,19 +95,9 @@ async def echoing_listing(call: Call) -> None:
     await call.writer.drain()
 
 
-def spellings(secret: str) -> list[bytes]:
-    """The ways in which it may be written down."""
-    texts = {
-        secret,
-        quote(secret, safe=""),
-        json.dumps(secret)[1:-1],
-        base64.b64encode(secret.encode()).decode(),
-    }
-    return [text.encode() for text in texts]
-
-
-def planted(folder: Path, endpoint: str) -> Path:
-    for name, secret in (("key", SECRET_KEY), ("session", SESSION), ("read", READ_TOKEN)):
+def planted(folder: Path, endpoint: str, **sections: object) -> Path:
+    secrets = {"key": SECRET_KEY, "session": SESSION, "read": READ_TOKEN, "pager": PAGER_PASSWORD}
+    for name, secret in secrets.items():
         (folder / name).write_text(f"{secret}\n")
     media = target("media", endpoint, "media") | {
         "access_key_id": KEY_ID,
@@ -68,7 +110,16 @@ def planted(folder: Path, endpoint: str) -> Path:
     (folder / "web.yaml").write_text(
         f"basic_auth_users: {{ops: {bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}}}\n"
     )
-    return write(folder / "exporter.yaml", media | {"secret_access_key_file": "key"}, api={"tokens": tokens})
+    chained = {
+        key: value for key, value in media.items() if key not in ("access_key_id", "session_token_file")
+    }
+    return write(
+        folder / "exporter.yaml",
+        media | {"secret_access_key_file": "key"},
+        chained | {"name": "chained"},
+        api={"tokens": tokens},
+        **sections,
+    )
 
 
 def files(folder: Path, pattern: str) -> dict[str, bytes]:
@@ -98,22 +149,52 @@ async def everything_said(exporter: Spawned) -> dict[str, bytes]:
     return answers
 
 
-async def test_no_planted_secret_is_said_or_kept(tmp_path: Path) -> None:
+@asynccontextmanager
+async def echoing_storage() -> AsyncIterator[tuple[str, Echo]]:
+    echo = Echo()
     async with fault_server() as storage:
-        storage.script.update(dict.fromkeys(Operation, echoing))
+        storage.script.update(dict.fromkeys(Operation, echo.storage))
         storage.script[Operation.LIST] = echoing_listing
-        config = planted(tmp_path, storage.endpoint)
-        env = {
+        yield storage.endpoint, echo
+    tokens = {request.headers["x-amz-security-token"] for request in storage.requests}
+    assert tokens == {SESSION, CHAIN_SESSION}
+    assert echo.has_told_all
+
+
+@asynccontextmanager
+async def echoing_pager(echo: Echo) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", echo.pager)
+    async with serving(app) as served:
+        yield served.url
+
+
+def found(texts: Mapping[str, bytes]) -> list[tuple[str, str, str]]:
+    """Where there is a secret, in which spelling."""
+    return [
+        (place, secret, name)
+        for secret in SECRETS
+        for name, spelled in spellings(secret).items()
+        for place, text in texts.items()
+        if spelled.encode() in text
+    ]
+
+
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+async def test_no_planted_secret_is_said_or_kept(tmp_path: Path, form: str) -> None:
+    async with echoing_storage() as (endpoint, echo), echoing_pager(echo) as pager:
+        config = planted(tmp_path, endpoint, alertmanager=ALERTMANAGER | {"urls": [pager]})
+        env = CHAIN | {
             "R2_EXPORTER_API_TOKEN": API_TOKEN,
             "HTTP_PROXY": f"http://user:{PROXY_PASSWORD}@proxy.example:1",
             "NO_PROXY": "127.0.0.1",
         }
-        web = f"--web.config.file={tmp_path / 'web.yaml'}"
-        async with serving_command(config, web, "--log.level=debug", env=env) as exporter:
+        flags = (f"--web.config.file={tmp_path / 'web.yaml'}", "--log.level=debug", f"--log.format={form}")
+        async with serving_command(config, *flags, env=env) as exporter:
             answers = await everything_said(exporter)
+            await until(lambda: exporter.said("Alertmanager refuses an alert"))
             arguments = files(Path("/proc", str(exporter.process.pid)), "cmdline")
             assert await exporter.end() == 0
-        assert {request.headers["x-amz-security-token"] for request in storage.requests} == {SESSION}
 
     said = answers | {"the log": "\n".join(exporter.lines).encode(), **arguments}
     kept = files(tmp_path, "r2-exporter.db*")
@@ -121,16 +202,72 @@ async def test_no_planted_secret_is_said_or_kept(tmp_path: Path) -> None:
     assert b"***" in kept["r2-exporter.db"]
     assert b"***" in said["the log"]
     assert b"operation fails" in said["the log"]
-    ours = {key: text for key, text in (said | kept).items() if not _repeats_the_question(key)}
-    found = [
-        (place, secret)
-        for place, text in ours.items()
-        for secret in SECRETS
-        if any(spelling in text for spelling in spellings(secret))
-    ]
-    assert found == []
+    [*refusals] = exporter.said("Alertmanager refuses an alert")
+    assert all("Basic ***" in refusal for refusal in refusals)
+    assert found({key: text for key, text in (said | kept).items() if not _repeats_the_question(key)}) == []
     assert len(answers) > 100
     assert os.environ.get("R2_EXPORTER_API_TOKEN") is None
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+async def test_check_says_no_planted_secret(tmp_path: Path, output: str) -> None:
+    async with echoing_storage() as (endpoint, echo):
+        config = planted(tmp_path, endpoint, alertmanager=ALERTMANAGER | {"urls": ["http://127.0.0.1:1"]})
+        said: dict[str, bytes] = {}
+        while not echo.has_told_all:
+            arguments = ("check", f"--config.file={config}", f"--output={output}")
+            ran = await asyncio.to_thread(run, *arguments, env=os.environ | CHAIN)
+            said[f"check {len(said)}"] = f"{ran.stdout}{ran.stderr}".encode()
+            assert ran.returncode == 1
+            assert "***" in ran.stdout
+    assert found(said) == []
+
+
+def test_check_config_says_no_planted_secret(tmp_path: Path) -> None:
+    """Whatever is wrong beside them, or with them."""
+    media = target("media", "https://s3.example.org", "media")
+    written: dict[str, object] = {"secret_access_key": SECRET_KEY, "session_token": SESSION}
+    pager = {
+        "urls": ["http://alertmanager:9093"],
+        "basic_auth": {"username": "a", "password": PAGER_PASSWORD},
+    }
+    wrong: tuple[dict[str, object], ...] = (
+        {"secret_access_key": [SECRET_KEY]},
+        {"secret_access_key": f"{SECRET_KEY} "},
+        {"secret_access_key": {SECRET_KEY: 1}},
+        {"session_token": f"{SESSION}\n{SESSION}"},
+        {"secret_access_key_file": "key"},
+        {"probe": {"timeout": "never"}},
+    )
+    said = {}
+    for number, each in enumerate(({}, *wrong)):
+        config = write(tmp_path / "exporter.yaml", media | written | each, alertmanager=pager)
+        ran = run("check-config", f"--config.file={config}", "--print")
+        said[f"{number}"] = f"{ran.stdout}{ran.stderr}".encode()
+        assert ran.returncode == (2 if each else 0), ran
+    assert found(said) == []
+    assert b"***" in said["0"]
+
+
+async def test_a_defect_says_no_planted_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> NoReturn:
+        raise RuntimeError("refused", *spellings(SECRET_KEY).values(), {"key": SECRET_KEY})
+
+    monkeypatch.setattr("exporter.web.probing._operations", fail)
+    lines = io.StringIO()
+    root, before = logging.getLogger(), logging.getLogger().handlers[:]
+    media = target("media", "http://127.0.0.1:1", "media", secret_access_key=SECRET_KEY)
+    try:
+        logs.configure("debug", "logfmt", lines)
+        async with running(write(tmp_path / "exporter.yaml", media)) as exporter:
+            status, text = await exporter.get("/probe?target=media")
+    finally:
+        root.handlers = before
+        logging.captureWarnings(capture=False)
+        structlog.reset_defaults()
+    assert status == 500
+    assert "Traceback" in lines.getvalue()
+    assert found({"answer": text.encode(), "log": lines.getvalue().encode()}) == []
 
 
 def _repeats_the_question(request: str) -> bool:

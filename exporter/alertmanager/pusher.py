@@ -107,5 +107,4 @@ def _link(settings: AlertmanagerSettings, tls: ssl.SSLContext) -> Link:
     headers = {"Content-Type": "application/json"}
     if settings.authorization is not None:
         headers["Authorization"] = settings.authorization.get_secret_value()
-    secrets = tuple(secret.get_secret_value() for secret in settings.secrets)
-    return Link(Client(tls=tls), headers, settings.labels, settings.timeout, secrets)
+    return Link(Client(tls=tls), headers, settings.labels, settings.timeout)

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from exporter.masking import register_secrets
+
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
@@ -94,6 +96,7 @@ class ChainCredentials:
                     "no credentials in the configuration and none in boto3's credential chain"
                 )
             frozen = self._credentials.get_frozen_credentials()
+            register_secrets(filter(None, (frozen.secret_key, frozen.token)), "boto3's chain")
             self._frozen = AccessKey(frozen.access_key or "", frozen.secret_key or "", frozen.token)
         except Exception as error:  # the chain runs programs and parses what they say: anything may come
             return CredentialsError(f"boto3's credential chain failed with {type(error).__name__}")
