@@ -88,8 +88,12 @@ class Storage:
         *,
         timeout: float,
     ) -> tuple[Reply, Listing | None]:
-        """A page of at most 1000 keys under `prefix`; no listing where the reply failed."""
-        query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+        """A page of at most 1000 keys under `prefix`; no listing where the reply failed.
+
+        Asked to be encoded, for XML 1.0 cannot hold every character that a key of somebody else may have.
+        """
+        query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+        query |= {"continuation-token": token} if token else {}
         reply = await self._send(Operation.LIST, self._address.url("", query), b"", timeout, 4 * MAX_DOCUMENT)
         if reply.failure is not None or reply.answer is None:
             return reply, None

@@ -476,6 +476,15 @@ async def test_a_sweep_removes_our_old_keys_and_no_others(store: str, bucket: Bu
     assert sorted(bucket.keys()) == sorted([*young, *elsewhere, *LOOK_ALIKES])
 
 
+@pytest.mark.parametrize("odd", ["\x01\x1f", "a b+c", "%2e%41", "\u00e9\uffff", "]]><&"])
+async def test_a_sweep_passes_over_keys_that_xml_cannot_hold(store: str, bucket: Bucket, odd: str) -> None:
+    bucket.put(PREFIX + odd)
+    bucket.put(key_at(0))
+    async with watched(target(store, bucket.name)) as probe:
+        assert await probe.probe.sweep() == Sweep(deleted=1, pages=1)
+    assert bucket.keys() == [PREFIX + odd]
+
+
 async def test_a_sweep_goes_on_to_the_next_page(store: str, bucket: Bucket) -> None:
     foreign = [f"{PREFIX}a-thousand-others/{number:04}" for number in range(1005)]
     old = [key_at(0, instance="z") for _ in range(5)]

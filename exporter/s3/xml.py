@@ -1,6 +1,7 @@
 """The two XML documents of S3 that a probe reads: an error and a listing."""
 
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 from exporter.s3.printable import printable
@@ -48,7 +49,7 @@ def parse_error(body: bytes) -> S3Error:
 
 
 def parse_listing(body: bytes) -> Listing:
-    """Raises GarbageError with what is wrong."""
+    """Its keys as they are, where the storage says that it has URL-encoded them. Raises GarbageError."""
     try:
         root = _parse(body)
     except (ElementTree.ParseError, ValueError) as error:
@@ -57,13 +58,16 @@ def parse_listing(body: bytes) -> Listing:
         got = f"<{printable(_local(root.tag), 40)}> {parse_error(body).code}".rstrip()
         raise GarbageError(f"expected a ListBucketResult, got {got}")
     keys: list[str] = []
-    token = None
+    token, encoding = None, None
     for child in root:
-        if _local(child.tag) == "Contents":
-            keys.extend(key.text or "" for key in child if _local(key.tag) == "Key")
-        elif _local(child.tag) == "NextContinuationToken":
-            token = child.text
-    return Listing(keys, token)
+        match _local(child.tag):
+            case "Contents":
+                keys.extend(key.text or "" for key in child if _local(key.tag) == "Key")
+            case "NextContinuationToken":
+                token = child.text
+            case "EncodingType":
+                encoding = child.text
+    return Listing([unquote_plus(key) for key in keys] if encoding == "url" else keys, token)
 
 
 def _parse(body: bytes) -> ElementTree.Element:
