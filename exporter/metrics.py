@@ -28,7 +28,9 @@ _TRANSITIONS = (
     (State.HALF_OPEN, State.OPEN),
     (State.HALF_OPEN, State.CLOSED),
 )
-_UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
+_UNPRINTABLE = re.compile(r"[^\x21-\x7e]|[\"\\]")
+"""With what a label would have to escape: prometheus_client's parser of OpenMetrics loses the whole page over
+an escaped quote in an exemplar."""
 
 
 class Metrics:
