@@ -16,7 +16,12 @@ from exporter.s3.sign import signed_headers
 from exporter.s3.trace import Trace
 from exporter.s3.xml import GarbageError, Listing, S3Error, parse_error, parse_listing
 
-MAX_DOCUMENT = 1 << 20
+MAX_DOCUMENT = 256 << 10
+"""Bytes that are read of an error, or of a listing of two keys: many times what S3 writes."""
+
+MAX_PAGE = 4 << 20
+"""The same of a listing of 1000 keys, each of 1024 bytes that are written as %XX."""
+
 _METHODS = {
     Operation.PUT: "PUT",
     Operation.GET: "GET",
@@ -71,7 +76,7 @@ class Storage:
     ) -> Reply:
         """One operation on `key`, over a new connection if `fresh`; a LIST asks for keys beginning with it.
 
-        `body` is what PUT sends and GET may at most return. Raises nothing but CancelledError.
+        `body` is what PUT sends and GET is to return. Raises nothing but CancelledError.
         A 404 to GET or HEAD that names only the key is no failure here: the caller knows
         whether the object should exist.
         """
@@ -94,7 +99,7 @@ class Storage:
         """
         query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
         query |= {"continuation-token": token} if token else {}
-        reply = await self._send(Operation.LIST, self._address.url("", query), b"", timeout, 4 * MAX_DOCUMENT)
+        reply = await self._send(Operation.LIST, self._address.url("", query), b"", timeout, MAX_PAGE)
         if reply.failure is not None or reply.answer is None:
             return reply, None
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from exporter.keys import ProbeKey
 from exporter.outcome import Failure, Operation, Reason
 from exporter.s3.client import Answer
+from exporter.s3.printable import printable
 from exporter.s3.xml import GarbageError, parse_listing
 
 
@@ -66,7 +67,7 @@ def _judge_head(answer: Answer, written: Written | None) -> Failure | None:
         return _failure("an object exists under a key that nobody wrote")
     length = answer.headers.get("content-length", "")
     if length != str(len(written.body)):
-        return _failure(f"wrote {len(written.body)} bytes, HEAD says {length or 'no length'}")
+        return _failure(f"wrote {len(written.body)} bytes, HEAD says {printable(length, 20) or 'no length'}")
     etag = answer.headers.get("etag", "")
     if written.etag and etag != written.etag:
         return _failure("HEAD's ETag is not the one that PUT gave")

@@ -263,7 +263,7 @@ async def test_wrong_bytes_of_the_right_length() -> None:
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (GET, "wrote 1024 bytes, read back more than 1048576"),
+        (GET, "wrote 1024 bytes, read back more than 262144"),
         (LIST, "the listing is longer than any of its size can be"),
     ],
 )

@@ -6,6 +6,10 @@ from xml.etree import ElementTree
 
 from exporter.s3.printable import printable
 
+MAX_MARKUP = 1 << 16
+"""Tags, comments and the like in a document; a listing of 1000 keys has some 22 000. Small as they are
+written, each takes a hundred times the memory, and time in which no other target gets its turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class S3Error:
@@ -75,6 +79,8 @@ def _parse(body: bytes) -> ElementTree.Element:
     text = body.decode()
     if "<!DOCTYPE" in text:
         raise ValueError("a document type is not part of S3")
+    if text.count("<") > MAX_MARKUP:
+        raise ValueError("no document of S3 has so many elements")
     return ElementTree.fromstring(text)  # noqa: S314  see above
 
 

@@ -6,6 +6,7 @@ from exporter.config import TargetSettings
 from exporter.masking import MASK, is_secret_key, mask
 from exporter.on_demand import StoppingError
 from exporter.outcome import Operation, Outcome
+from exporter.s3.printable import printable
 from exporter.storage import Reply
 from exporter.target import Run
 from exporter.web.api.parameters import repeated
@@ -19,6 +20,8 @@ PARAMETERS = ("target", "operations", "debug")
 SCRAPE_TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 ANSWER_SECONDS = 0.5
 """Kept back of the scrape's timeout (at most half of it), so that we answer before Prometheus gives up."""
+HEADER_LIMIT = 1000
+"""Characters that are shown of a header of the storage."""
 
 
 @routes.get("/probe")
@@ -108,9 +111,10 @@ def _describe(outcome: Outcome, reply: Reply) -> str:
     lines += [f"  > {header}: {value}" for header, value in reply.request.headers.items()]
     if reply.answer is not None:
         lines.append(f"  < HTTP {reply.answer.status}, {len(reply.answer.body)} bytes")
-        lines += [f"  < {header}: {_shown(header, value)}" for header, value in reply.answer.headers.items()]
+        lines += [f"  < {_shown(header, value)}" for header, value in reply.answer.headers.items()]
     return "\n".join(lines) + "\n"
 
 
 def _shown(header: str, value: str) -> str:
-    return MASK if is_secret_key(header) else value
+    """Masked before it is cut: a part of a secret would not be known as one."""
+    return printable(f"{header}: {MASK if is_secret_key(header) else mask(value)}", HEADER_LIMIT)

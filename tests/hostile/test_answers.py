@@ -1,0 +1,400 @@
+"""A storage that answers with what harms most: a probe takes it for an outcome, and nothing else happens."""
+
+import asyncio
+import io
+import json
+import logging
+import re
+import socket
+import subprocess
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+from xml.sax.saxutils import escape
+
+import pytest
+import structlog
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter import logs
+from exporter.journal import tell_change
+from exporter.metrics import TEXT_LIMIT, Metrics
+from exporter.outcome import Operation, Outcome, Phase, Reason
+from exporter.s3.xml import GarbageError, parse_error, parse_listing
+from exporter.series import Format
+from exporter.status import Change
+from exporter.storage import MAX_DOCUMENT, MAX_PAGE
+from tests.faults.server import Behaviour, Call, answer, fault_server, s3_error, send
+from tests.hostile.effort import times
+from tests.rig import rig
+from tests.running import Client, eventually, serving_command, target, write
+
+ALL = tuple(Operation)
+MEMORY = 8 << 20
+"""Bytes that an answer may take at most, whatever it is."""
+
+KNOWN = {
+    "operation": set(ALL),
+    "reason": {*Reason, "circuit_open", "overrun", "stopped"},
+    "phase": set(Phase),
+    "result": {"success", "failure"},
+}
+LOGFMT = re.compile(r'(?:(?:^| )[\w.-]+=(?:"(?:[^"\\]|\\.)*"|[^\s"=\\]*))+')
+
+NASTY = (
+    'quote " and \\ and \\n',
+    'line\nbreak\r\nr2_target_up{target="x"} 1',
+    "\x1b[31mred\x1b[0m \x07\x08\x7f\x9b2J",
+    "\u202e\u2028\u2029\x85\ufeff\ufffe\uffff",
+    "\ud800 alone",
+    "nul \x00",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "]]>&amp;%0d%0a%00 ts=1 level=error msg=forged",
+    "A" * 100_000,
+    "A" * (1 << 20),
+)
+texts = st.sampled_from(NASTY[:-2]) | st.text() | st.text(st.characters(codec=None), max_size=500)
+
+
+def wire(text: str) -> bytes:
+    """As bytes, of which a lone surrogate makes no UTF-8."""
+    return text.encode(errors="surrogatepass")
+
+
+def element(name: str, text: str) -> bytes:
+    return b"<%s>%s</%s>" % (name.encode(), wire(escape(text)), name.encode())
+
+
+ERROR_FIELDS = ("Code", "Message", "RequestId", "Region", "Endpoint", "HostId")
+errors = st.dictionaries(st.sampled_from(ERROR_FIELDS), texts).map(
+    lambda fields: b"<Error>" + b"".join(element(*field) for field in fields.items()) + b"</Error>"
+)
+listings = st.builds(
+    lambda keys, more: b"<ListBucketResult>%s%s</ListBucketResult>" % (b"".join(keys), b"".join(more)),
+    st.lists(texts.map(lambda key: b"<Contents>" + element("Key", key) + b"</Contents>"), max_size=5),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["EncodingType", "NextContinuationToken", "KeyCount", "MaxKeys", "IsTruncated"]),
+            st.sampled_from(["url", "-1", "9" * 400, "NaN", "1e999", "true"]) | texts,
+        ).map(lambda field: element(*field)),
+        max_size=3,
+    ),
+)
+bodies = st.binary(max_size=2000) | errors | listings
+ODD_LINES = (
+    (
+        b"Content-Length",
+        [b"0", b"-1", b"+5", b"0x10", b"1e3", b"5, 6", b"9" * 30, b"0" * 4000 + b"5", b"", b"NaN"],
+    ),
+    (b"Transfer-Encoding", [b"chunked", b"gzip", b"chunked, chunked", b"x"]),
+    (b"Content-Encoding", [b"gzip", b"br", b"x"]),
+    (b"Date", [b"Mon, 01 Jan 0001 00:00:00 GMT", b"Fri, 31 Dec 9999 23:59:59 -2359", b"9" * 400, b"", b","]),
+    (b"Connection", [b"close", b"keep-alive", b"upgrade", b"x"]),
+)
+odd_lines = st.one_of(
+    *(st.tuples(st.just(name), st.sampled_from(values)) for name, values in ODD_LINES),
+    st.tuples(st.binary(max_size=30), st.binary(max_size=30)),
+)
+said_lines = st.tuples(
+    st.sampled_from(
+        [b"ETag", b"x-amz-request-id", b"cf-ray", b"Location", b"Set-Cookie", b"Date", b"Server"]
+    ),
+    texts.map(lambda text: re.sub(rb"[\r\n\0]", b" ", wire(text))[:4000]),
+)
+statuses = st.sampled_from([200, 204, 206, 301, 304, 307, 400, 403, 404, 429, 500, 503]) | st.integers(
+    -1, 9999
+)
+chunks = st.tuples(st.sampled_from([b"5", b"0", b"-1", b"f" * 18, b"5;" + b"x" * 9000, b"g"]), bodies).map(
+    b"\r\n".join
+)
+
+
+def assembled(status: int, lines: list[tuple[bytes, bytes]], body: bytes, *, framed: bool) -> bytes:
+    if framed:
+        lines = [*lines, (b"Content-Length", b"%d" % len(body))]
+    head = b"".join(b"%s: %s\r\n" % line for line in lines)
+    return b"HTTP/1.1 %d Said\r\n%s\r\n%s" % (status, head, body)
+
+
+proper = st.builds(assembled, statuses, st.lists(said_lines, max_size=4), bodies, framed=st.just(value=True))
+improper = st.builds(
+    assembled,
+    statuses,
+    st.lists(odd_lines | said_lines, max_size=4),
+    bodies | st.lists(chunks, max_size=3).map(b"\r\n".join),
+    framed=st.just(value=False),
+)
+answers = proper | improper | st.binary(max_size=300)
+
+
+rounds = st.lists(st.fixed_dictionaries(dict.fromkeys(ALL, answers)), min_size=1, max_size=5)
+
+
+@given(scripts=rounds)
+@settings(max_examples=times(30))
+@example([dict.fromkeys(ALL, b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 8000 + b"\r\n\r\n")])
+@example([dict.fromkeys(ALL, b'HTTP/1.1 503 No\r\nx-amz-request-id: a"b\\\r\nContent-Length: 0\r\n\r\n')])
+def test_any_answer_makes_one_outcome(scripts: list[Mapping[Operation, bytes]]) -> None:
+    async def scenario() -> None:
+        async with fault_server() as server, rig(server.endpoint, *ALL) as r:
+            for script in scripts:
+                server.script = {each: send(sent, hang_up=True) for each, sent in script.items()}
+                outcomes = await r.run()
+                assert outcomes.keys() == set(ALL)
+                for outcome in outcomes.values():
+                    assert_bounded(outcome)
+                    assert_logged_on_one_line(outcome)
+            assert_page_parses(r.metrics)
+
+    asyncio.run(scenario())
+
+
+def assert_bounded(outcome: Outcome) -> None:
+    """What goes on to the log, the history and the API is short, and can be printed."""
+    said = {outcome.request_id: 128}
+    if outcome.failure is not None:
+        assert outcome.failure.reason in Reason
+        said |= {outcome.failure.message: 500, outcome.failure.s3_code: 64, outcome.failure.hint: 700}
+    for text, limit in said.items():
+        assert len(text) <= limit
+        assert text.isprintable()
+
+
+def assert_page_parses(metrics: Metrics) -> None:
+    for fmt, parse in ((Format.TEXT, parse_text), (Format.OPENMETRICS, parse_openmetrics)):
+        page = b"".join(metrics.registry.render(fmt, None)).decode()
+        samples = [sample for family in parse(page) for sample in family.samples]
+        failing = [sample for sample in samples if sample.name == "r2_probe_failure_info"]
+        assert len(failing) <= len(ALL)
+        for sample in samples:
+            for name, value in sample.labels.items():
+                assert value in KNOWN.get(name, {value})
+                assert len(value) <= TEXT_LIMIT
+
+
+def assert_logged_on_one_line(outcome: Outcome) -> None:
+    for fmt in ("logfmt", "json"):
+        with logging_to("json" if fmt == "json" else "logfmt") as stream:
+            tell_change(Change(outcome, 0.0))
+        assert_is_one_line(stream.getvalue(), fmt)
+
+
+def assert_is_one_line(text: str, fmt: str) -> None:
+    line = text.removesuffix("\n")
+    assert line.isprintable()
+    if fmt == "json":
+        assert {"ts", "level", "msg", "logger"} <= json.loads(line).keys()
+    else:
+        assert LOGFMT.fullmatch(line), line
+
+
+@contextmanager
+def logging_to(fmt: Literal["logfmt", "json"]) -> Iterator[io.StringIO]:
+    root, stream = logging.getLogger(), io.StringIO()
+    before = root.handlers[:], root.level
+    logs.configure("debug", fmt, stream)
+    try:
+        yield stream
+    finally:
+        root.handlers, root.level = before[0], before[1]
+        logging.captureWarnings(capture=False)
+        structlog.reset_defaults()
+
+
+# Without an end
+
+
+def endless(head: bytes, piece: bytes) -> Behaviour:
+    """Sends `piece` on and on, a lot of it at once."""
+
+    async def behave(call: Call) -> None:
+        call.writer.write(head)
+        while True:
+            call.writer.write(piece * (1 + 65536 // len(piece)))
+            await call.writer.drain()
+
+    return behave
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "headers": (OK, b"X-A: b\r\n"),
+    "long headers": (OK, b"X-A: " + b"b" * 8000 + b"\r\n"),
+    "a header's name": (OK, b"X"),
+    "a header's value": (OK + b"X: ", b"x"),
+    "a header folded": (OK + b"X: a\r\n", b" b\r\n"),
+    "the reason": (b"HTTP/1.1 200 ", b"O"),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "empty lines": (b"", b"\r\n"),
+    "empty answers": (b"", OK + b"Content-Length: 0\r\n\r\n"),
+    "a body": (OK + b"\r\n", b"<"),
+    "a body with a length": (OK + b"Content-Length: 999999999999999\r\n\r\n", b"<"),
+    "chunks": (CHUNKED, b"1\r\n<\r\n"),
+    "a chunk": (CHUNKED + b"fffffffffffffff\r\n", b"<"),
+    "a chunk's size": (CHUNKED, b"0"),
+    "a chunk's extension": (CHUNKED + b"1;", b"x"),
+    "trailers": (CHUNKED + b"0\r\n", b"X-A: b\r\n"),
+    "an error": (b"HTTP/1.1 500 No\r\n\r\n<Error>", b"<a>"),
+    "another body": (b"HTTP/1.1 204 No Content\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_what_has_no_end_is_cut_off(kind: str) -> None:
+    operations = (Operation.PUT, Operation.HEAD, Operation.LIST)
+    async with fault_server() as server, rig(server.endpoint, *operations, timeout="200ms") as r:
+        server.script |= dict.fromkeys(operations, endless(*ENDLESS[kind]))
+        with peak_memory() as peak:
+            outcomes = await r.run()
+        assert outcomes.keys() == set(operations)
+        assert peak() < MEMORY
+
+
+@contextmanager
+def peak_memory() -> Iterator[Callable[[], int]]:
+    """How many more bytes than at the beginning were in use at once."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        yield lambda: tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+# XML
+
+
+def repeated(head: bytes, piece: bytes, tail: bytes = b"") -> Callable[[int], bytes]:
+    """A document of about so many bytes."""
+    return lambda size: head + piece * ((size - len(head) - len(tail)) // len(piece)) + tail
+
+
+_LOL = b"".join(b'<!ENTITY l%d "%s">' % (n, b"&l%d;" % (n - 1) * 10) for n in range(1, 10))
+BOMBS = {
+    "entities": lambda _: b'<!DOCTYPE l [<!ENTITY l0 "l">%s]><Error><Code>&l9;</Code></Error>' % _LOL,
+    "an external entity": lambda _: (
+        b'<!DOCTYPE l [<!ENTITY x SYSTEM "file:///etc/passwd">]><Error>&x;</Error>'
+    ),
+    "depth": repeated(b"<Error>", b"<a>"),
+    "depth of namespaces": repeated(b"<Error>", b'<a xmlns="b">'),
+    "elements": repeated(b"<ListBucketResult>", b"<a/>", b"</ListBucketResult>"),
+    "keys": repeated(b"<ListBucketResult>", b"<Contents><Key/></Contents>", b"</ListBucketResult>"),
+    "comments": repeated(b"<Error>", b"<!---->", b"</Error>"),
+    "instructions": repeated(b"<Error>", b"<?a?>", b"</Error>"),
+    "an attribute": repeated(b'<Error a="', b"x", b'"/>'),
+    "text": repeated(b"<Error><Message>", b"x", b"</Message></Error>"),
+    "references": repeated(b"<Error><Message>", b"&#65;", b"</Message></Error>"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_of_xml_takes_no_more_than_a_document_of_its_size(bomb: str) -> None:
+    body = BOMBS[bomb](MAX_PAGE)
+    with peak_memory() as peak:
+        assert len(parse_error(body).message) <= 300
+        with suppress(GarbageError):
+            parse_listing(body)
+        assert peak() < 8 * MAX_PAGE
+
+
+async def test_bodies_are_read_up_to_the_stated_limits() -> None:
+    large = answer(200, b"<ListBucketResult>" + b"x" * (2 * MAX_PAGE))
+    async with fault_server() as server, rig(server.endpoint, Operation.LIST) as r:
+        server.script[Operation.LIST] = send(large, hang_up=True)
+        failure = (await r.run())[Operation.LIST].failure
+        assert failure is not None
+        assert (failure.reason, failure.message) == (
+            Reason.INTEGRITY,
+            "the listing is longer than any of its size can be",
+        )
+        swept = await r.probe.sweep()
+        assert swept.failure is not None
+        assert swept.failure.reason is Reason.INTEGRITY
+    assert MAX_DOCUMENT == 256 << 10
+    assert MAX_PAGE == 4 << 20
+
+
+# Elsewhere
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:{port}", "169.254.169.254", "[::1]:{port}", "u@localhost:{port}"]
+)
+async def test_no_redirect_is_followed(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inner:
+        inner.setblocking(False)
+        place = host.format(port=inner.getsockname()[1])
+        headers = {"Location": f"http://{place}/latest/meta-data/", "Refresh": f"0; url=http://{place}/"}
+        async with fault_server() as server, rig(server.endpoint, *ALL) as r:
+            for status in (300, 301, 302, 303, 305, 307, 308):
+                moved = s3_error(status, "PermanentRedirect", Endpoint=place, Region="elsewhere", **headers)
+                server.script |= dict.fromkeys(ALL, send(moved))
+                server.script[Operation.HEAD] = send(answer(status, b"", **headers))
+                outcomes = await r.run()
+                reasons = [outcome.failure and outcome.failure.reason for outcome in outcomes.values()]
+                assert reasons == [Reason.CLIENT] * len(ALL)
+                assert (await r.probe.sweep()).failure is not None
+        with pytest.raises(BlockingIOError):
+            inner.accept()
+
+
+# The whole exporter
+
+
+def nasty_answers(number: int) -> dict[Operation, Behaviour]:
+    """One text everywhere: in an error's elements, in headers and in keys."""
+    text = NASTY[number % len(NASTY)]
+    header = wire(text)[:4000].replace(b"\r", b" ").replace(b"\n", b" ")
+    fields = b"".join(element(name, text) for name in ERROR_FIELDS)
+    body = b"<Error>%s</Error>" % fields
+    head = b"HTTP/1.1 503 %s\r\nx-amz-request-id: %s\r\nServer: %s\r\nContent-Length: %d\r\n\r\n"
+    behaviour = send(head % (header, header, header, len(body)) + body)
+    return dict.fromkeys(ALL, behaviour) | {
+        Operation.LIST: send(answer(200, b"<ListBucketResult>%s</ListBucketResult>" % element("Key", text)))
+    }
+
+
+@asynccontextmanager
+async def exporter_of(folder: Path, endpoint: str, fmt: str) -> AsyncIterator[tuple[Client, list[str]]]:
+    probe = {"operations": [str(each) for each in ALL], "interval": "1d"}
+    one = target("media", endpoint, "media", probe=probe, breaker={"enabled": False})
+    config = write(folder / "exporter.yaml", one)
+    async with serving_command(config, f"--log.format={fmt}", "--log.level=debug") as spawned:
+        yield Client(spawned.url), spawned.lines
+
+
+@pytest.mark.parametrize("fmt", ["logfmt", "json"])
+async def test_nothing_that_a_storage_says_breaks_out(tmp_path: Path, fmt: str) -> None:
+    async with fault_server() as server, exporter_of(tmp_path, server.endpoint, fmt) as (client, lines):
+        for number in range(len(NASTY)):
+            server.script = nasty_answers(number)
+            assert (await client.ask("POST", "/api/health/check"))[0] == 200
+            status, report = await client.get("/probe?target=media&debug=true")
+            assert status == 200
+            assert all(line.isprintable() for line in report.split("\n"))
+            page = (await client.get("/metrics"))[1]
+            assert_promtool_takes(page)
+            assert sum(line.startswith("r2_probe_failure_info{") for line in page.splitlines()) <= len(ALL)
+            for path in ("/", "/api/health", "/api/health/history", "/api/health/alerts"):
+                status, text = await client.get(path)
+                assert status == 200
+                assert "<script>alert" not in text if path == "/" else json.loads(text)
+        server.heal()
+        await client.ask("POST", "/api/health/check")
+        await eventually(lambda: client.has_value(1, "r2_target_up"))
+    assert any("operation fails" in line for line in lines)
+    for line in lines:
+        assert_is_one_line(line, fmt)
+
+
+def assert_promtool_takes(page: str) -> None:
+    found: Any = subprocess.run(
+        ["promtool", "check", "metrics"], input=page, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
