@@ -162,7 +162,11 @@ class Notice:
 
 
 def keep_notices(connection: Connection, notices: list[Notice], at: float) -> None:
-    """Keeps that somebody was told. An alert that nobody has raised here is kept as Alertmanager's."""
+    """Keeps that somebody was told. An alert that nobody has raised here is kept as Alertmanager's.
+
+    None began or ended after `at`, when it was told, nor ended before it began: it would come first of
+    all for ever, and never be too old to be kept.
+    """
     for notice in notices:
         if notice.ended_at is None:
             _keep_firing(connection, notice, at)
@@ -177,7 +181,7 @@ def _keep_firing(connection: Connection, notice: Notice, at: float) -> None:
         "severity": notice.severity,
         "message": notice.message,
         "receiver": notice.receiver,
-        "started_at": notice.started_at,
+        "started_at": min(notice.started_at, at),
         "at": at,
     }
     told = connection.execute(
@@ -196,7 +200,7 @@ def _keep_firing(connection: Connection, notice: Notice, at: float) -> None:
 
 
 def _keep_ended(connection: Connection, notice: Notice, ended_at: float, at: float) -> None:
-    values = {"target": notice.target, "type": notice.type, "ended_at": ended_at, "at": at}
+    values = {"target": notice.target, "type": notice.type, "ended_at": min(ended_at, at), "at": at}
     connection.execute(
         "UPDATE service_alerts SET resolution_notified_at = :at WHERE id = "
         "(SELECT max(id) FROM service_alerts WHERE target = :target AND type = :type) "
@@ -204,7 +208,8 @@ def _keep_ended(connection: Connection, notice: Notice, ended_at: float, at: flo
         values,
     )
     connection.execute(
-        "UPDATE service_alerts SET resolved_at = :ended_at, condition_ended_at = :ended_at, updated_at = :at "
+        "UPDATE service_alerts SET resolved_at = max(created_at, :ended_at), "
+        "condition_ended_at = max(created_at, :ended_at), updated_at = :at "
         "WHERE target = :target AND type = :type AND resolved_at IS NULL AND source = 'alertmanager'",
         values,
     )

@@ -1,9 +1,7 @@
 """A storage that answers with what harms most: a probe takes it for an outcome, and nothing else happens."""
 
 import asyncio
-import io
 import json
-import logging
 import re
 import socket
 import subprocess
@@ -15,13 +13,11 @@ from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 import pytest
-import structlog
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter import logs
 from exporter.journal import tell_change
 from exporter.metrics import TEXT_LIMIT, Metrics
 from exporter.outcome import Operation, Outcome, Phase, Reason
@@ -31,6 +27,7 @@ from exporter.status import Change
 from exporter.storage import MAX_DOCUMENT, MAX_PAGE
 from tests.faults.server import Behaviour, Call, answer, fault_server, s3_error, send
 from tests.hostile.effort import times
+from tests.hostile.held import assert_is_one_line, logging_to
 from tests.rig import rig
 from tests.running import Client, eventually, serving_command, target, write
 
@@ -44,8 +41,6 @@ KNOWN = {
     "phase": set(Phase),
     "result": {"success", "failure"},
 }
-LOGFMT = re.compile(r'(?:(?:^| )[\w.-]+=(?:"(?:[^"\\]|\\.)*"|[^\s"=\\]*))+')
-
 NASTY = (
     'quote " and \\ and \\n',
     'line\nbreak\r\nr2_target_up{target="x"} 1',
@@ -178,32 +173,11 @@ def assert_page_parses(metrics: Metrics) -> None:
 
 
 def assert_logged_on_one_line(outcome: Outcome) -> None:
-    for fmt in ("logfmt", "json"):
-        with logging_to("json" if fmt == "json" else "logfmt") as stream:
+    formats: tuple[Literal["logfmt", "json"], ...] = ("logfmt", "json")
+    for fmt in formats:
+        with logging_to(fmt) as stream:
             tell_change(Change(outcome, 0.0))
-        assert_is_one_line(stream.getvalue(), fmt)
-
-
-def assert_is_one_line(text: str, fmt: str) -> None:
-    line = text.removesuffix("\n")
-    assert line.isprintable()
-    if fmt == "json":
-        assert {"ts", "level", "msg", "logger"} <= json.loads(line).keys()
-    else:
-        assert LOGFMT.fullmatch(line), line
-
-
-@contextmanager
-def logging_to(fmt: Literal["logfmt", "json"]) -> Iterator[io.StringIO]:
-    root, stream = logging.getLogger(), io.StringIO()
-    before = root.handlers[:], root.level
-    logs.configure("debug", fmt, stream)
-    try:
-        yield stream
-    finally:
-        root.handlers, root.level = before[0], before[1]
-        logging.captureWarnings(capture=False)
-        structlog.reset_defaults()
+        assert_is_one_line(stream.getvalue().removesuffix("\n"), fmt)
 
 
 # Without an end
