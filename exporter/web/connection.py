@@ -100,6 +100,7 @@ class Connection(web.RequestHandler):
             "lingering_time": patience.linger,
             "max_line_size": MAX_LINE,
             "max_field_size": MAX_FIELD,
+            "auto_decompress": False,  # no compressed body is taken, and what is passed over stays as it is
             "access_log": None,
         }
         super().__init__(connections.server, loop=loop, **options)

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -73,10 +73,26 @@ class Held:
         answer.begin()
         return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
 
+    def leave(self, sent: bytes) -> None:
+        """Sends these bytes, and goes once there is an answer, or none for a moment."""
+
+        async def leave() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(sent)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.02)
+            writer.transport.abort()
+            await asyncio.sleep(0.01)
+
+        self.runner.run(leave())
+
+    @property
+    def port(self) -> int:
+        return int(self.server.urls[0].rpartition(":")[2])
+
     async def _send(self, sent: bytes) -> bytes:
-        port = int(self.server.urls[0].rpartition(":")[2])
         async with asyncio.timeout(DEADLINE):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(sent)
             try:
                 return await reader.read()
@@ -85,7 +101,10 @@ class Held:
 
     def assert_calm(self) -> None:
         """It has said nothing of a defect, each thing on a line of its own, and it still serves."""
-        for line in self.log.getvalue().splitlines():
+        said = self.log.getvalue()
+        self.log.seek(0)
+        self.log.truncate()
+        for line in said.splitlines():
             assert_is_one_line(line, "logfmt")
             assert "unexpected" not in line
             assert "level=error" not in line

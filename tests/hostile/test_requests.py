@@ -206,6 +206,9 @@ JUNK = (
     b"POST /-/reload" + CLOSE + b"Content-Length: 99999999999999999999\r\n\r\n",
     b"POST /-/reload" + CLOSE + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"POST /-/reload" + CLOSE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /nothing" + CLOSE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /nothing" + CLOSE + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\njunk",
+    b"POST /-/reload" + CLOSE + b"Content-Encoding: deflate\r\nContent-Length: 4\r\n\r\njunk",
     b"GET /" + b"a" * (MAX_LINE + 1) + CLOSE + b"\r\n",
     b"GET /" + CLOSE + b"X: " + b"a" * (MAX_FIELD + 1) + b"\r\n\r\n",
     b"GET /" + CLOSE + b"X: a\r\n" * 10_000 + b"\r\n",
@@ -215,6 +218,16 @@ JUNK = (
 @pytest.mark.parametrize("junk", JUNK)
 def test_junk_is_answered(exporter: Held, junk: bytes) -> None:
     assert_documented("GET", exporter.send(junk))
+    exporter.assert_calm()
+
+
+@pytest.mark.parametrize("path", ["/-/reload", "/nothing", "/api/health/check", "/"])
+@pytest.mark.parametrize(
+    "begun", ["Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n9\r\n{", ""]
+)
+def test_who_leaves_in_the_middle_is_no_defect(exporter: Held, path: str, begun: str) -> None:
+    request = head("POST", path, {"Content-Type": "application/json"}, None).removesuffix(b"\r\n")
+    exporter.leave(request + begun.encode())
     exporter.assert_calm()
 
 
