@@ -132,6 +132,7 @@ class _Tree:
     unusable: set[Path] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     nodes: int = 0
+    inserted: int = 0
 
     def value(self, node: yaml.Node, path: Path) -> Value:
         self._spend(node, len(path))
@@ -185,6 +186,7 @@ class _Tree:
             if name not in self.env:
                 return self._refuse(path, f"the environment variable {name} is not set")
             self.hidden.add(path)
+            self._insert(self.env[name], path)
             return self.env[name]
 
         text = _REFERENCE.sub(replace, written)
@@ -199,6 +201,13 @@ class _Tree:
 
     def _problem(self, path: Path, node: yaml.Node, message: str) -> None:
         self.problems.append(Problem(show_path(path), line_of(node), message))
+
+    def _insert(self, text: str, path: Path) -> None:
+        """A long variable that is named again and again makes a small file huge, too."""
+        self.inserted += len(text)
+        if self.inserted > MAX_BYTES:
+            message = f"more than {MAX_BYTES >> 20} MiB, once the environment's variables are in it"
+            raise ConfigError(self.source, [Problem(show_path(path), self.lines[path], message)])
 
     def _spend(self, node: yaml.Node, depth: int) -> None:
         """Aliases can make a small file huge, so what they expand to is counted too."""

@@ -5,6 +5,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MAX_PROBLEMS = 100
+"""Those that are told of a file; who has mended them will see the others."""
+
 Path = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,59}")
@@ -43,12 +46,15 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A file that cannot be used; holds every problem found, in the order of the lines."""
+    """A file that cannot be used; holds the problems found, in the order of the lines."""
 
     def __init__(self, source: str, problems: Iterable[Problem]) -> None:
-        unique = dict.fromkeys(problems)
+        found = sorted(dict.fromkeys(problems), key=lambda p: (p.line or 0, p.path, p.message))
+        if len(found) > MAX_PROBLEMS:
+            message = f"{len(found) - MAX_PROBLEMS} more problems are not shown"
+            found[MAX_PROBLEMS:] = [Problem("", None, message)]
         self.source = source
-        self.problems = tuple(sorted(unique, key=lambda p: (p.line or 0, p.path, p.message)))
+        self.problems = tuple(found)
         super().__init__(source, self.problems)
 
     def __str__(self) -> str:

@@ -5,9 +5,8 @@ import json
 import re
 import socket
 import subprocess
-import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 from xml.sax.saxutils import escape
@@ -21,20 +20,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.journal import tell_change
 from exporter.metrics import TEXT_LIMIT, Metrics
 from exporter.outcome import Operation, Outcome, Phase, Reason
-from exporter.s3.xml import GarbageError, parse_error, parse_listing
 from exporter.series import Format
 from exporter.status import Change
-from exporter.storage import MAX_DOCUMENT, MAX_PAGE
-from tests.faults.server import Behaviour, Call, answer, fault_server, s3_error, send
+from tests.faults.server import Behaviour, answer, fault_server, s3_error, send
 from tests.hostile.effort import times
 from tests.hostile.held import assert_is_one_line, logging_to
 from tests.rig import rig
 from tests.running import Client, eventually, serving_command, target, write
 
 ALL = tuple(Operation)
-MEMORY = 8 << 20
-"""Bytes that an answer may take at most, whatever it is."""
-
 KNOWN = {
     "operation": set(ALL),
     "reason": {*Reason, "circuit_open", "overrun", "stopped"},
@@ -131,7 +125,7 @@ rounds = st.lists(st.fixed_dictionaries(dict.fromkeys(ALL, answers)), min_size=1
 
 
 @given(scripts=rounds)
-@settings(max_examples=times(30))
+@settings(max_examples=times(20))
 @example([dict.fromkeys(ALL, b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 8000 + b"\r\n\r\n")])
 @example([dict.fromkeys(ALL, b'HTTP/1.1 503 No\r\nx-amz-request-id: a"b\\\r\nContent-Length: 0\r\n\r\n')])
 def test_any_answer_makes_one_outcome(scripts: list[Mapping[Operation, bytes]]) -> None:
@@ -180,120 +174,6 @@ def assert_logged_on_one_line(outcome: Outcome) -> None:
         assert_is_one_line(stream.getvalue().removesuffix("\n"), fmt)
 
 
-# Without an end
-
-
-def endless(head: bytes, piece: bytes) -> Behaviour:
-    """Sends `piece` on and on, a lot of it at once."""
-
-    async def behave(call: Call) -> None:
-        call.writer.write(head)
-        while True:
-            call.writer.write(piece * (1 + 65536 // len(piece)))
-            await call.writer.drain()
-
-    return behave
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-ENDLESS = {
-    "headers": (OK, b"X-A: b\r\n"),
-    "long headers": (OK, b"X-A: " + b"b" * 8000 + b"\r\n"),
-    "a header's name": (OK, b"X"),
-    "a header's value": (OK + b"X: ", b"x"),
-    "a header folded": (OK + b"X: a\r\n", b" b\r\n"),
-    "the reason": (b"HTTP/1.1 200 ", b"O"),
-    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "empty lines": (b"", b"\r\n"),
-    "empty answers": (b"", OK + b"Content-Length: 0\r\n\r\n"),
-    "a body": (OK + b"\r\n", b"<"),
-    "a body with a length": (OK + b"Content-Length: 999999999999999\r\n\r\n", b"<"),
-    "chunks": (CHUNKED, b"1\r\n<\r\n"),
-    "a chunk": (CHUNKED + b"fffffffffffffff\r\n", b"<"),
-    "a chunk's size": (CHUNKED, b"0"),
-    "a chunk's extension": (CHUNKED + b"1;", b"x"),
-    "trailers": (CHUNKED + b"0\r\n", b"X-A: b\r\n"),
-    "an error": (b"HTTP/1.1 500 No\r\n\r\n<Error>", b"<a>"),
-    "another body": (b"HTTP/1.1 204 No Content\r\n\r\n", b"x"),
-}
-
-
-@pytest.mark.parametrize("kind", ENDLESS)
-async def test_what_has_no_end_is_cut_off(kind: str) -> None:
-    operations = (Operation.PUT, Operation.HEAD, Operation.LIST)
-    async with fault_server() as server, rig(server.endpoint, *operations, timeout="200ms") as r:
-        server.script |= dict.fromkeys(operations, endless(*ENDLESS[kind]))
-        with peak_memory() as peak:
-            outcomes = await r.run()
-        assert outcomes.keys() == set(operations)
-        assert peak() < MEMORY
-
-
-@contextmanager
-def peak_memory() -> Iterator[Callable[[], int]]:
-    """How many more bytes than at the beginning were in use at once."""
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        yield lambda: tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-
-
-# XML
-
-
-def repeated(head: bytes, piece: bytes, tail: bytes = b"") -> Callable[[int], bytes]:
-    """A document of about so many bytes."""
-    return lambda size: head + piece * ((size - len(head) - len(tail)) // len(piece)) + tail
-
-
-_LOL = b"".join(b'<!ENTITY l%d "%s">' % (n, b"&l%d;" % (n - 1) * 10) for n in range(1, 10))
-BOMBS = {
-    "entities": lambda _: b'<!DOCTYPE l [<!ENTITY l0 "l">%s]><Error><Code>&l9;</Code></Error>' % _LOL,
-    "an external entity": lambda _: (
-        b'<!DOCTYPE l [<!ENTITY x SYSTEM "file:///etc/passwd">]><Error>&x;</Error>'
-    ),
-    "depth": repeated(b"<Error>", b"<a>"),
-    "depth of namespaces": repeated(b"<Error>", b'<a xmlns="b">'),
-    "elements": repeated(b"<ListBucketResult>", b"<a/>", b"</ListBucketResult>"),
-    "keys": repeated(b"<ListBucketResult>", b"<Contents><Key/></Contents>", b"</ListBucketResult>"),
-    "comments": repeated(b"<Error>", b"<!---->", b"</Error>"),
-    "instructions": repeated(b"<Error>", b"<?a?>", b"</Error>"),
-    "an attribute": repeated(b'<Error a="', b"x", b'"/>'),
-    "text": repeated(b"<Error><Message>", b"x", b"</Message></Error>"),
-    "references": repeated(b"<Error><Message>", b"&#65;", b"</Message></Error>"),
-}
-
-
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_a_bomb_of_xml_takes_no_more_than_a_document_of_its_size(bomb: str) -> None:
-    body = BOMBS[bomb](MAX_PAGE)
-    with peak_memory() as peak:
-        assert len(parse_error(body).message) <= 300
-        with suppress(GarbageError):
-            parse_listing(body)
-        assert peak() < 8 * MAX_PAGE
-
-
-async def test_bodies_are_read_up_to_the_stated_limits() -> None:
-    large = answer(200, b"<ListBucketResult>" + b"x" * (2 * MAX_PAGE))
-    async with fault_server() as server, rig(server.endpoint, Operation.LIST) as r:
-        server.script[Operation.LIST] = send(large, hang_up=True)
-        failure = (await r.run())[Operation.LIST].failure
-        assert failure is not None
-        assert (failure.reason, failure.message) == (
-            Reason.INTEGRITY,
-            "the listing is longer than any of its size can be",
-        )
-        swept = await r.probe.sweep()
-        assert swept.failure is not None
-        assert swept.failure.reason is Reason.INTEGRITY
-    assert MAX_DOCUMENT == 256 << 10
-    assert MAX_PAGE == 4 << 20
-
-
 # Elsewhere
 
 
@@ -321,9 +201,8 @@ async def test_no_redirect_is_followed(host: str) -> None:
 # The whole exporter
 
 
-def nasty_answers(number: int) -> dict[Operation, Behaviour]:
+def nasty_answers(text: str) -> dict[Operation, Behaviour]:
     """One text everywhere: in an error's elements, in headers and in keys."""
-    text = NASTY[number % len(NASTY)]
     header = wire(text)[:4000].replace(b"\r", b" ").replace(b"\n", b" ")
     fields = b"".join(element(name, text) for name in ERROR_FIELDS)
     body = b"<Error>%s</Error>" % fields
@@ -346,8 +225,8 @@ async def exporter_of(folder: Path, endpoint: str, fmt: str) -> AsyncIterator[tu
 @pytest.mark.parametrize("fmt", ["logfmt", "json"])
 async def test_nothing_that_a_storage_says_breaks_out(tmp_path: Path, fmt: str) -> None:
     async with fault_server() as server, exporter_of(tmp_path, server.endpoint, fmt) as (client, lines):
-        for number in range(len(NASTY)):
-            server.script = nasty_answers(number)
+        for text in NASTY[fmt == "json" :: 2]:
+            server.script = nasty_answers(text)
             assert (await client.ask("POST", "/api/health/check"))[0] == 200
             status, report = await client.get("/probe?target=media&debug=true")
             assert status == 200
@@ -356,9 +235,9 @@ async def test_nothing_that_a_storage_says_breaks_out(tmp_path: Path, fmt: str) 
             assert_promtool_takes(page)
             assert sum(line.startswith("r2_probe_failure_info{") for line in page.splitlines()) <= len(ALL)
             for path in ("/", "/api/health", "/api/health/history", "/api/health/alerts"):
-                status, text = await client.get(path)
+                status, told = await client.get(path)
                 assert status == 200
-                assert "<script>alert" not in text if path == "/" else json.loads(text)
+                assert "<script>alert" not in told if path == "/" else json.loads(told)
         server.heal()
         await client.ask("POST", "/api/health/check")
         await eventually(lambda: client.has_value(1, "r2_target_up"))

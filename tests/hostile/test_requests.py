@@ -140,7 +140,7 @@ headers = st.lists(
     query=st.sampled_from(["", "?target=media"]) | queries,
     body=bodies,
 )
-@settings(max_examples=times(300))
+@settings(max_examples=times(250))
 def test_any_request_of_any_route_is_answered_as_documented(
     exporter: Held, data: st.DataObject, fields: dict[str, str], query: str, body: bytes
 ) -> None:

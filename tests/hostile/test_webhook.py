@@ -95,7 +95,7 @@ def group(*of: Any) -> Any:
 
 
 @given(bodies=st.lists(groups | damaged() | anything, min_size=1, max_size=3))
-@settings(max_examples=times(60))
+@settings(max_examples=times(40))
 @example([group(alert("firing", LATE), alert("resolved", EARLY, EARLY))])
 @example([group(alert("firing", EARLY, LATE)), group(alert("resolved", LATE, LATE))])
 @example([group(*[alert("firing", LATE, type="a"), alert("resolved", LATE, EARLY, type="a")] * 20)])
