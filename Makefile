@@ -4,7 +4,15 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := $(VENV)-peers
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SUPPLY := $(VENV)-supply
+IMAGE := $(VENV)-image
+LOCKS := $(wildcard requirements/*.txt)
+# Wheels alone: to build from a source archive, pip would fetch tools that no hash covers.
+INSTALL := install --quiet --disable-pip-version-check --only-binary=:all:
+INSTALL_LOCKED := $(INSTALL) --require-hashes --requirement
+INSTALL_ITSELF := $(INSTALL) --no-index --no-deps --no-build-isolation --editable .
+COMPILE := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes \
+	--no-annotate --custom-compile-command='make lock'
 TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl chromium systemd-analyze
 BENCH_TOOLS := prometheus-blackbox-exporter prometheus-pushgateway
 TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-core systemd
@@ -12,10 +20,10 @@ TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint bench pictures generate tools bench-tools
+.PHONY: help run test lint bench pictures generate lock audit sbom tools bench-tools
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
 run: $(VENV)/.demo ## run the exporter against a storage of its own, on http://localhost:9977
 	@exec $(BIN)/r2-exporter demo $(ARGS)
@@ -28,7 +36,7 @@ lint: $(VENV)/.dev ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench $(PEERS)/.ready bench-tools ## run every measurement in bench/
+bench: $(VENV)/.dev $(PEERS)/.ready bench-tools ## run every measurement in bench/
 	@set -e; for measurement in bench/*.py; do \
 		test -e "$$measurement" || { echo "bench/ holds no measurement"; break; }; \
 		echo "== $$measurement"; $(BIN)/python -m "bench.$$(basename "$$measurement" .py)" $(ARGS); \
@@ -43,6 +51,23 @@ generate: $(VENV)/.dev ## write anew what is made from elsewhere: dashboards, ru
 	$(BIN)/python -m exporter.config.schema >exporter/config/exporter.schema.json
 	$(BIN)/python -m deploy.build
 	$(BIN)/python -m docs.build
+
+lock: $(SUPPLY)/.ready ## write requirements/*.txt anew from pyproject.toml; ARGS=--upgrade raises versions
+	$(COMPILE) pyproject.toml --extra=dev --extra=bench --output-file=requirements/dev.txt $(ARGS)
+	$(COMPILE) pyproject.toml --extra=demo --constraint=requirements/dev.txt --output-file=requirements/demo.txt
+	$(COMPILE) pyproject.toml --constraint=requirements/dev.txt --output-file=requirements/image.txt
+	$(COMPILE) --group=build --output-file=requirements/build.txt $(ARGS)
+	$(COMPILE) --group=supply --output-file=requirements/supply.txt $(ARGS)
+
+# What cannot be asked about is a failure too: a package that was not looked at is not known to be sound.
+audit: $(SUPPLY)/.ready ## ask PyPI for known vulnerabilities of all that is locked
+	@$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner=off $(ARGS) \
+		$(addprefix --requirement=,$(LOCKS)) \
+		|| { echo "make audit: something is vulnerable, or could not be looked up (see above)." >&2; exit 1; }
+
+sbom: $(SUPPLY)/.ready $(IMAGE)/.ready ## write requirements/image.cdx.json anew: what the image installs, as CycloneDX
+	$(SUPPLY)/bin/cyclonedx-py environment --pyproject=pyproject.toml --output-reproducible \
+		--output-file=requirements/image.cdx.json $(IMAGE)
 
 # What the tests run besides Python.
 tools:
@@ -63,21 +88,30 @@ $(PEERS)/.ready: | $(BIN)/pip
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check aiobotocore==3.10.0 uvloop
 	@touch $@
 
+$(SUPPLY)/.ready: requirements/supply.txt
+	@echo "Installing what locks and audits into $(SUPPLY) ..."
+	@tools/make-venv $(SUPPLY) $(PYTHON)
+	@$(SUPPLY)/bin/python -m pip $(INSTALL_LOCKED) $<
+	@touch $@
+
+# Nothing but what the image installs, and not even pip: the list of what is there is then the image's.
+$(IMAGE)/.ready: requirements/image.txt | $(BIN)/pip
+	@rm -rf $(IMAGE)
+	@$(BIN)/python -m venv --without-pip $(IMAGE)
+	@$(BIN)/python -m pip --python $(IMAGE)/bin/python $(INSTALL_LOCKED) $<
+	@touch $@
+
 # The development packages include the demo's.
-$(VENV)/.dev: pyproject.toml | $(BIN)/pip
+$(VENV)/.dev: pyproject.toml requirements/build.txt requirements/dev.txt | $(BIN)/pip
 	@echo "Installing r2-exporter and its development tools into $(VENV) ..."
-	@$(PIP_INSTALL) --editable '.[dev]'
+	@$(BIN)/python -m pip $(INSTALL_LOCKED) requirements/build.txt --requirement requirements/dev.txt
+	@$(BIN)/python -m pip $(INSTALL_ITSELF)
 	@touch $(VENV)/.demo $@
 
-# What the measurements compare with comes on top of them.
-$(VENV)/.bench: pyproject.toml | $(BIN)/pip
-	@echo "Installing r2-exporter and what it is measured against into $(VENV) ..."
-	@$(PIP_INSTALL) --editable '.[dev,bench]'
-	@touch $(VENV)/.demo $(VENV)/.dev $@
-
-$(VENV)/.demo: pyproject.toml | $(BIN)/pip
+$(VENV)/.demo: pyproject.toml requirements/build.txt requirements/demo.txt | $(BIN)/pip
 	@echo "Installing r2-exporter and its demo into $(VENV) ..."
-	@$(PIP_INSTALL) --editable '.[demo]'
+	@$(BIN)/python -m pip $(INSTALL_LOCKED) requirements/build.txt --requirement requirements/demo.txt
+	@$(BIN)/python -m pip $(INSTALL_ITSELF)
 	@touch $@
 
 $(BIN)/pip:

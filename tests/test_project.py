@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TARGETS = ("run", "test", "lint", "bench", "pictures", "generate")
+TARGETS = ("run", "test", "lint", "bench", "pictures", "generate", "lock", "audit", "sbom")
 MAX_LINES = 350
 MODULES = sorted((ROOT / "exporter").rglob("*.py"))
 
