@@ -151,7 +151,7 @@ class Recorder:
             self._news.put_nowait(_News(name, time.time(), transition, breaker.opener, retry_after))
 
     async def remind(self, targets: Iterable[Target]) -> None:
-        """Lets a history that was begun anew know which breakers are open."""
+        """Lets a history that was begun anew know which of these breakers are open."""
         now, wall_clock = time.monotonic(), time.time()
         for target in list(targets):
             status = target.breaker.status(now)

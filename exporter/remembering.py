@@ -11,13 +11,14 @@ import structlog
 from exporter.alerting import Alerting
 from exporter.breaker import State
 from exporter.history import History, HistoryUnavailableError
-from exporter.history.queries import last_breaker_events
+from exporter.history.queries import Row, last_breaker_events
 from exporter.kept_settings import KeptSettings
 from exporter.recorder import Recorder
 from exporter.target import Target
 
 FOLLOW_INTERVAL = 0.5
 AFTER_ERROR = 5.0
+OPEN_STATES = (State.OPEN, State.HALF_OPEN)
 
 log = structlog.get_logger(__name__)
 
@@ -72,20 +73,30 @@ class Remembering:
     async def _catch_up(self) -> None:
         if self._changed.recalled:
             await self._changed.carry_over()
-            await self._recorder.remind(self._targets.values())
+            await self._remind()
         else:
             await self._changed.recall(self._changed.file)
             await self._open_breakers()
             await self._alerting.restore(self._states())
         await self._alerting.carry_over()
 
+    async def _remind(self) -> None:
+        """Of the breakers that are open, if the file does not say so: it may be the one of before."""
+        await self._recorder.told()
+        open_ones = {
+            event["target"] for event in await self._last_events() if event["to_state"] in OPEN_STATES
+        }
+        await self._recorder.remind(target for name, target in self._targets.items() if name not in open_ones)
+
     def _states(self) -> dict[str, State]:
         now = time.monotonic()
         return {name: target.breaker.status(now).state for name, target in self._targets.items()}
 
     async def _open_breakers(self) -> None:
-        events = await self._history.read(partial(last_breaker_events, targets=list(self._targets)))
-        for event in events:
+        for event in await self._last_events():
             target = self._targets[event["target"]]
             target.breaker.restore(event, time.monotonic(), time.time())
             self._recorder.begin(target)
+
+    async def _last_events(self) -> list[Row]:
+        return await self._history.read(partial(last_breaker_events, targets=list(self._targets)))

@@ -172,10 +172,8 @@ def _assert_breakers_agree(history: sqlite3.Connection, page: Page) -> None:
 
 
 def _events_of(history: sqlite3.Connection, target: str) -> list[tuple[Any, ...]]:
-    question = (
-        "SELECT id, occurred_at, from_state, to_state, cause FROM circuit_breaker_events WHERE target = ?"
-    )
-    return history.execute(question + "WHERE target = ?", [target]).fetchall()
+    question = "SELECT id, occurred_at, from_state, to_state, cause FROM circuit_breaker_events"
+    return history.execute(f"{question} WHERE target = ?", [target]).fetchall()
 
 
 def _assert_alerts_agree(history: sqlite3.Connection, page: Page) -> None:
