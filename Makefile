@@ -13,9 +13,11 @@ INSTALL_LOCKED := $(INSTALL) --require-hashes --requirement
 INSTALL_ITSELF := $(INSTALL) --no-index --no-deps --no-build-isolation --editable .
 COMPILE := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version=3.11 --generate-hashes \
 	--no-annotate --custom-compile-command='make lock'
-TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl chromium systemd-analyze
+TEST_TOOLS := prometheus promtool prometheus-alertmanager amtool curl chromium systemd-analyze \
+	faketime ip unshare
 BENCH_TOOLS := prometheus-blackbox-exporter prometheus-pushgateway
-TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-core systemd
+TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-core systemd \
+	faketime iproute2 util-linux
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

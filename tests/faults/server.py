@@ -249,11 +249,11 @@ async def _receive(reader: asyncio.StreamReader, number: int) -> Received:
 
 @asynccontextmanager
 async def fault_server(
-    tls: ssl.SSLContext | None = None, *, host: str = "127.0.0.1", port: int = 0
+    tls: ssl.SSLContext | None = None, *, host: str = "127.0.0.1", address: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[FaultServer]:
     """A server on a free port. On the way out it proves that every connection has ended."""
     server = FaultServer(host, tls)
-    with socket.create_server(("127.0.0.1", port)) as listener:
+    with socket.create_server((address, port)) as listener:
         listener.setblocking(False)
         server.port = listener.getsockname()[1]
         accepting = asyncio.create_task(server.accept(listener))
