@@ -1,6 +1,7 @@
 """What several test files share: the event loops, Hypothesis' profile and a certificate authority."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Mapping
 
@@ -24,6 +25,15 @@ def pytest_asyncio_loop_factories(
     if marker is not None and "loop_factories" in marker.kwargs:
         factories["uvloop"] = uvloop.new_event_loop
     return factories
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests recorded of themselves: how to repeat one that failed, and in a soak how much was tried."""
+    for outcome in ("failed", "passed") if "R2_EXPORTER_SOAK" in os.environ else ("failed",):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call" and report.user_properties:
+                recorded = ", ".join(f"{name}={value}" for name, value in report.user_properties)
+                terminalreporter.write_line(f"{report.nodeid}: {recorded}")
 
 
 @pytest.fixture(scope="session")

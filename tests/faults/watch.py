@@ -144,7 +144,7 @@ def assert_history_agrees(file: Path, page: Page) -> int:
             assert page.samples("r2_probes_total", **labels) == number, labels
         assert sum(number for *_, number in checks) == page.samples("r2_probes_total")
         _assert_breakers_agree(history, page)
-        _assert_alerts_agree(history, page)
+        assert_alerts_agree(history, page)
     return sum(number for *_, number in checks)
 
 
@@ -176,7 +176,7 @@ def _events_of(history: sqlite3.Connection, target: str) -> list[tuple[Any, ...]
     return history.execute(f"{question} WHERE target = ?", [target]).fetchall()
 
 
-def _assert_alerts_agree(history: sqlite3.Connection, page: Page) -> None:
+def assert_alerts_agree(history: sqlite3.Connection, page: Page) -> None:
     """What is raised and not resolved is what the page shows, and nothing is so twice."""
     raised = history.execute(
         "SELECT target, type FROM service_alerts WHERE resolved_at IS NULL AND source = 'exporter'"
