@@ -118,7 +118,7 @@ async def test_a_page_is_made_while_everything_changes(registry: Counting, pages
         while going:
             for _ in range(200):
                 number += 1
-                target = f"target-{number % 500}"
+                target = f"target-{number % 100}"
                 duration.labels(target, f"operation-{number % 7}").observe(number % 3, seen)
                 errors.labels(target, f"reason-{number % 11}").inc(exemplar=seen)
                 if number % 97 == 0:
