@@ -10,11 +10,12 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -52,6 +53,7 @@ async def serve(
     the start.
     """
     open_as_many_files_as_allowed()
+    others = asyncio.all_tasks()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     threads = ThreadPoolExecutor(thread_name_prefix="blocking-work")
@@ -100,8 +102,17 @@ async def serve(
         await app.stop()
         await server.stop()
         threads.shutdown(wait=False, cancel_futures=True)
+    tell_left_tasks(others)
     await leave_stuck_threads(0)
     return 0
+
+
+def tell_left_tasks(others: Set[asyncio.Task[Any]]) -> None:
+    """Names the tasks, but for `others`, that should have ended: asyncio would cancel them without a word."""
+    left = asyncio.all_tasks() - others
+    if left:
+        names = sorted(getattr(task.get_coro(), "__qualname__", task.get_name()) for task in left)
+        log.warning("tasks are left behind", tasks=names)
 
 
 async def leave_stuck_threads(status: int) -> None:

@@ -29,6 +29,7 @@ DEADLINE = 30.0
 SECRET = "wJalrXUtnFEMI/K7MDENG"
 SESSION_TOKEN = "FwoGZXIvYXdzEBYaD"
 LOOPBACK = (("127.0.0.1", 0),)
+PROGRAM = ("-m", "exporter")
 HOP_BY_HOP = {"connection", "transfer-encoding", "server", "date"}
 
 
@@ -251,10 +252,15 @@ class Spawned:
 
 
 @asynccontextmanager
-async def spawned(*arguments: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Spawned]:
-    """`r2-exporter` as users start it, killed at the end if it still runs."""
+async def spawned(
+    *arguments: str, env: Mapping[str, str] | None = None, program: Sequence[str] = PROGRAM
+) -> AsyncIterator[Spawned]:
+    """`r2-exporter` as users start it, killed at the end if it still runs.
+
+    `program` is for those who start it in another way: what Python is given before `arguments`.
+    """
     process = await asyncio.create_subprocess_exec(
-        *command(*arguments), stdout=PIPE, stderr=PIPE, env=os.environ | (env or {})
+        *(sys.executable, *program, *arguments), stdout=PIPE, stderr=PIPE, env=os.environ | (env or {})
     )
     it = Spawned(process)
     reading = asyncio.create_task(_read_lines(process, it.lines))
@@ -275,19 +281,22 @@ async def _read_lines(process: Process, lines: list[str]) -> None:
 
 @asynccontextmanager
 async def serving_command(
-    config: Path, *arguments: str, env: Mapping[str, str] | None = None
+    config: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> AsyncIterator[Spawned]:
     """`r2-exporter serve` on a free port, once it probes."""
     listen = "--web.listen-address=127.0.0.1:0"
     files = (f"--config.file={config}", f"--storage.path={config.with_name('r2-exporter.db')}")
-    async with spawned("serve", *files, listen, *arguments, env=env) as it:
+    async with spawned("serve", *files, listen, *arguments, env=env, program=program) as it:
         await until(lambda: it.said("probing") or it.process.returncode is not None)
         assert it.process.returncode is None, it.lines
         yield it
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "exporter", *arguments]
+    return [sys.executable, *PROGRAM, *arguments]
 
 
 def run(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":

@@ -1,0 +1,1 @@
+"""An hour at 200 operations a second, with faults, scrapes and API calls, and what is flat all the same."""

@@ -1,0 +1,285 @@
+"""Runs the whole exporter for as long as it takes to see whether anything of it grows."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from exporter.outcome import Operation
+from tests.faults.watch import Page, Watch, assert_history_agrees
+from tests.running import Client, Spawned, eventually, serving_command, target, until, write
+from tests.soak.calls import PATIENCE, Caller
+from tests.soak.figures import Inside, Sample
+
+INTERVAL = 1.0
+TO_EACH = 3
+"""Targets of one storage."""
+SPARE = 1.2
+"""Of the operations that are due, so many as are performed: the rest are skipped, since breakers are open."""
+CALLERS = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long (seconds), at how many operations a second, in which form, and by which chances."""
+
+    seconds: float
+    rate: float
+    dev: bool
+    seed: int
+    calls: float = 10.0
+
+    @property
+    def warm_up(self) -> float:
+        """Seconds until all windows and caches are full, which an hour has the time for."""
+        return min(self.seconds / 4, 600.0)
+
+    @property
+    def rounds(self) -> int:
+        """Of trouble after the warm-up; there is calm after each."""
+        return max(2, round((self.seconds - self.warm_up) / 300))
+
+    @property
+    def reload_every(self) -> float:
+        return min(20.0, self.seconds / 8)
+
+    @property
+    def sample_every(self) -> float:
+        return min(5.0, self.seconds / 100)
+
+    @property
+    def servers(self) -> int:
+        return max(2, round(self.rate * SPARE * INTERVAL / len(Operation) / TO_EACH))
+
+
+@dataclass
+class Storages:
+    """The storages' process."""
+
+    process: Process
+    endpoints: list[str]
+    alertmanager: str
+
+    async def order(self, word: str) -> dict[str, int]:
+        """`trouble` or `calm`; what there was until then."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n".encode())
+        return await self._hear()
+
+    async def end(self) -> dict[str, int]:
+        """Once every connection has ended."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        told = await self._hear()
+        assert await self.process.wait() == 0
+        return told
+
+    async def _hear(self) -> dict[str, int]:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(30):
+            told: dict[str, int] = json.loads(await self.process.stdout.readline())
+        return told
+
+
+@asynccontextmanager
+async def storages(servers: int, seed: int) -> AsyncIterator[Storages]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.soak.storage", str(servers), str(seed)), stdin=PIPE, stdout=PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield Storages(process, **json.loads(await process.stdout.readline()))
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@dataclass
+class Soak:
+    """An exporter under way, and what was seen of it."""
+
+    plan: Plan
+    watch: Watch
+    storages: Storages
+    config: Path
+    chance: random.Random
+    caller: Caller
+    tell: Callable[[str], None]
+    began: float = field(default_factory=time.monotonic)
+    samples: list[Sample] = field(default_factory=list)
+    calms: list[Inside] = field(default_factory=list)
+    reloads: int = 0
+    troubled: float = 0.0
+
+    @property
+    def may_open(self) -> int:
+        """Descriptors that may come after the warm-up: the history's, as SQLite opens them when needed."""
+        return 8
+
+    @property
+    def may_run(self) -> int:
+        """Threads: those of the event loop's pool, of the history, and the main one."""
+        return min(32, (os.cpu_count() or 1) + 4) + 8
+
+    @property
+    def exporter(self) -> Spawned:
+        return self.watch.exporter
+
+    async def run(self) -> Page:
+        """The last page; the exporter has ended."""
+        client = Client(self.exporter.url)
+        await eventually(lambda: client.has("r2_target_up"))
+        await eventually(lambda: client.has_value(len(self.watch.names), "r2_target_up"))
+        await self._trouble(self.plan.warm_up)
+        self.samples.clear()
+        self.calms.append(await self._calm())
+        for _ in range(self.plan.rounds):
+            await self._trouble((self.plan.seconds - self.plan.warm_up) / self.plan.rounds)
+            self.calms.append(await self._calm())
+        page = await self._stopped()
+        assert await self.exporter.end() == 0
+        return page
+
+    async def _trouble(self, seconds: float) -> None:
+        """Everything at once, for so long."""
+        began = time.monotonic()
+        await Client(self.exporter.url).post("/api/health/monitoring/start")
+        await self.storages.order("trouble")
+        try:
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
+                for work in (self._scrape(), self._sample(), self._reload()):
+                    tasks.create_task(work)
+                for _ in range(CALLERS):
+                    tasks.create_task(self.caller.call(CALLERS / self.plan.calls))
+        except TimeoutError:
+            self.troubled += time.monotonic() - began
+
+    async def _scrape(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await self.watch.scrape(PATIENCE)
+
+    async def _sample(self) -> None:
+        told = time.monotonic()
+        while True:
+            await asyncio.sleep(self.plan.sample_every)
+            now = time.monotonic()
+            threads = len(os.listdir(f"/proc/{self.exporter.process.pid}/task"))
+            self.samples.append(Sample(now - self.began, self.watch.memory(), threads))
+            if now - told >= 60:
+                told = now
+                self.tell(self._progress())
+
+    async def _reload(self) -> None:
+        """A file that is different each time, so that every target is replaced."""
+        while True:
+            await asyncio.sleep(self.plan.reload_every)
+            write_config(self.config, self.watch.names, self.storages, team=str(self.chance.random()))
+            self.exporter.process.send_signal(signal.SIGHUP)
+            self.reloads += 1
+
+    async def _calm(self) -> Inside:
+        """What is alive once nothing is under way: storages are well, nobody asks, and probing is stopped."""
+        await self.storages.order("calm")
+        await self._stopped()
+        lines = self.exporter.lines
+        least: Inside | None = None
+        for _ in range(10):
+            before = len(self.exporter.said("inside "))
+            self.exporter.process.send_signal(signal.SIGUSR1)
+            await until(lambda: len(self.exporter.said("inside ")) > before)  # noqa: B023
+            line = self.exporter.said("inside ")[-1]
+            now = Inside.of(line, self.watch.descriptors())
+            if least is None or now.objects < least.objects:
+                least = now
+            await asyncio.sleep(0.2)
+        assert least is not None
+        lines[:] = [line for line in lines if not line.startswith("inside ")]
+        self.tell(f"calm: {least.descriptors} descriptors, {least.tasks}, {least.threads}, {least.objects}")
+        return least
+
+    async def _stopped(self) -> Page:
+        await Client(self.exporter.url).post("/api/health/monitoring/stop")
+        while (page := await self.watch.scrape(PATIENCE)).samples("r2_exporter_probes_in_flight"):
+            await asyncio.sleep(0.1)
+        return page
+
+    def _progress(self) -> str:
+        last = self.samples[-1]
+        return (
+            f"{last.at:6.0f} s: {last.memory / 2**20:.1f} MiB, {last.threads} threads,"
+            f" {self.watch.descriptors()} descriptors, {self.watch.pages} pages,"
+            f" slowest {self.watch.slowest:.3f} s,"
+            f" {self.caller.answers.total()} calls, {self.reloads} reloads, {len(self.exporter.lines)} lines"
+        )
+
+
+def write_config(config: Path, names: list[str], storages: Storages, **labels: str) -> None:
+    """Every third target has no breaker, so that its storage is asked on and on."""
+    probe = {
+        "interval": f"{INTERVAL:g}s",
+        "timeout": "500ms",
+        "operations": [str(each) for each in Operation],
+    }
+    targets = []
+    for number, name in enumerate(names):
+        breaker: dict[str, Any] = {"enabled": False} if number % 3 == 0 else {"recovery_timeout": "1s"}
+        endpoint = storages.endpoints[number % len(storages.endpoints)]
+        targets.append(target(name, endpoint, "bucket", labels=labels, breaker=breaker, probe=probe))
+    fresh = write(
+        config.with_suffix(".new"),
+        *targets,
+        alertmanager={"urls": [storages.alertmanager, "http://127.0.0.1:1"]},
+    )
+    fresh.replace(config)  # at once: somebody may be reading
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """A run that is over."""
+
+    plan: Plan
+    page: Page
+    results: int
+    storage: dict[str, int]
+    soak: Soak
+
+
+@asynccontextmanager
+async def soaking(folder: Path, plan: Plan, tell: Callable[[str], None]) -> AsyncIterator[Soak]:
+    async with AsyncExitStack() as stack:
+        those = await stack.enter_async_context(storages(plan.servers, plan.seed))
+        names = [f"t{number}" for number in range(plan.servers * TO_EACH)]
+        config = folder / "exporter.yaml"
+        write_config(config, names, those)
+        program = [*(["-X", "dev"] if plan.dev else []), "-m", "tests.soak.inside"]
+        exporter = await stack.enter_async_context(serving_command(config, program=program))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        chance = random.Random(plan.seed)
+        watch = Watch(exporter, names, INTERVAL, session)
+        yield Soak(plan, watch, those, config, chance, Caller(exporter.url, names, chance), tell)
+
+
+async def soak(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Soaked:
+    """AssertionError, or a group of them, for what is wrong at once; the rest is for figures to say."""
+    async with soaking(folder, plan, tell) as it:
+        try:
+            page = await it.run()
+        except BaseException:
+            tell("\n".join(["the exporter's last words:", *it.exporter.lines[-30:]]))
+            raise
+        storage = await it.storages.end()
+    results = await asyncio.to_thread(assert_history_agrees, folder / "r2-exporter.db", page)
+    return Soaked(plan, page, results, storage, it)
