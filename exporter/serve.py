@@ -21,6 +21,7 @@ import structlog
 
 from exporter import __version__
 from exporter.app import App
+from exporter.background import Background
 from exporter.config import ConfigError, Settings, load_settings
 from exporter.demo import DemoStorage
 from exporter.history import NewerSchemaError
@@ -73,6 +74,7 @@ async def serve(
         log.error("the history cannot be used", cause=str(error))
         return 2
     keep_the_loop_free()
+    reloads = Background()
     try:
         try:
             await server.start()
@@ -84,20 +86,14 @@ async def serve(
                 mend="choose another with --web.listen-address",
             )
             return 1
-        reloads: set[asyncio.Task[None]] = set()
-
-        def reload() -> None:
-            task = loop.create_task(_reload(server))
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGHUP, lambda: reloads.begin(_reload(server)))
         listening(server.urls)
         part = {} if shard.is_whole else {"shard": shard.number, "total_shards": shard.total}
         log.info("probing", targets=len(app.targets), version=__version__, **part)
         await stopping.wait()
         log.info("stopping")
     finally:
+        await reloads.end()
         # The web side goes last: until then /-/ready says 503 and /metrics what the last probes found.
         await app.stop()
         await server.stop()

@@ -1,5 +1,7 @@
 """SIGTERM on a bad day: it ends in time, leaves nothing in the bucket, and says nothing that was not so."""
 
+import asyncio
+import os
 import signal
 import socket
 import time
@@ -14,7 +16,7 @@ from exporter.outcome import Operation
 from tests.faults.locks import locked
 from tests.faults.server import Call, fault_server, send_and_linger
 from tests.faults.watch import rows
-from tests.running import Client, Spawned, eventually, serving_command, target, until, write
+from tests.running import DEADLINE, Client, Spawned, eventually, serving_command, target, until, write
 
 TIMEOUT = 1.0
 HANGING = send_and_linger(b"")
@@ -109,3 +111,19 @@ async def test_what_is_under_way_is_no_failure_and_leaves_nothing_behind(
     assert rows(history, "SELECT count(*) FROM service_alerts") == [(0,)]
     assert rows(history, "SELECT count(*) FROM circuit_breaker_events") == [(0,)]
     assert not exporter.said("level=error"), exporter.lines
+
+
+async def test_a_reload_that_hangs_ends_with_it(tmp_path: Path) -> None:
+    """The configuration's file has become one that never ends, such as a pipe that nobody writes to."""
+    async with fault_server() as storage:
+        config = write(tmp_path / "exporter.yaml", probed("media", storage.endpoint))
+        async with serving_command(config) as exporter:
+            config.unlink()
+            os.mkfifo(config)
+            exporter.process.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(DEADLINE):
+                writer = await asyncio.to_thread(open, config, "w")  # once there is a reader
+            with writer:
+                assert await seconds_to_end(exporter) < TIMEOUT + 1, exporter.lines
+    assert not exporter.said("tasks are left behind"), exporter.lines
+    assert not exporter.said("Traceback"), exporter.lines
