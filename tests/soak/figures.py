@@ -38,6 +38,14 @@ class Inside:
     objects: int
     types: dict[str, int]
 
+    @property
+    def all_tasks(self) -> int:
+        return sum(self.tasks.values())
+
+    def __str__(self) -> str:
+        parts = f"{self.descriptors} descriptors", f"{self.all_tasks} tasks", f"{self.objects} objects"
+        return ", ".join([*parts, f"threads {self.threads}"])
+
     @classmethod
     def of(cls, line: str, descriptors: int) -> "Inside":
         """From the line that tests/soak/inside.py writes."""

@@ -15,7 +15,8 @@ FILLING = 24.0
 
 def figures(soaked: Soaked) -> Iterator[Figure]:
     plan, soak, page = soaked.plan, soaked.soak, soaked.page
-    first, last = soak.calms[0], soak.calms[-1]
+    first, last, collected = soak.calms[0], soak.calms[-1], soak.collected
+    assert collected is not None
     long = plan.seconds >= LONG
     performed = page.samples("r2_probes_total")
     yield Figure("seed", plan.seed)
@@ -27,8 +28,9 @@ def figures(soaked: Soaked) -> Iterator[Figure]:
     yield Figure("faults", soaked.storage["faults"])
     yield Figure("kinds of faults, by operation", soaked.storage["kinds"])
     yield Figure("breaker transitions", page.samples("r2_circuit_breaker_transitions_total"))
-    yield Figure("scrapes", soak.watch.pages)
-    yield Figure("slowest scrape, seconds", soak.watch.slowest, 1)
+    yield Figure("scrapes", soak.scraper.pages)
+    yield Figure("counters on a page", soak.scraper.lines)
+    yield Figure("slowest scrape, seconds", soak.scraper.slowest, 1 if long else None)
     yield Figure("API calls", soak.caller.answers.total())
     yield Figure(f"slowest API call, seconds ({soak.caller.slowest[1]})", soak.caller.slowest[0])
     yield Figure("reloads", soak.reloads, least=1)
@@ -38,11 +40,12 @@ def figures(soaked: Soaked) -> Iterator[Figure]:
     yield Figure("last quarter's median less the first's, MiB", step / MEBIBYTE, FLAT if long else FILLING)
     yield Figure("descriptors at the first calm", first.descriptors)
     yield Figure("descriptors more at the last", last.descriptors - first.descriptors, soak.may_open)
-    yield Figure("tasks at the first calm", sum(first.tasks.values()))
+    yield Figure("tasks at the first calm", first.all_tasks)
     yield Figure(f"tasks more at the last {more(first.tasks, last.tasks) or ''}", grown(soaked), 0)
     yield Figure("most threads", max(sample.threads for sample in soak.samples), soak.may_run)
     yield Figure("objects at the first calm", first.objects)
     yield Figure("objects more at the last", last.objects - first.objects)
+    yield Figure("objects that were garbage at the end", last.objects - collected.objects)
     yield Figure("log lines", len(soak.exporter.lines))
     yield Figure("log lines that should not be", len(bad_lines(soak.exporter.lines)), 0)
     slow = slow_steps(soak.exporter.lines)

@@ -11,7 +11,7 @@ from tests.soak.figures import MEBIBYTE, Sample, slope
 from tests.soak.report import figures, remarks
 from tests.soak.soak import Plan, soak
 
-SECONDS = 8.0
+SECONDS = 6.0
 
 
 @pytest.mark.parametrize("dev", [False, True], ids=["python", "python -X dev"])
