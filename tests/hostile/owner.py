@@ -1,0 +1,138 @@
+"""A storage as its owner sees it, exporters that are killed, and the clock of both."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import aiohttp
+
+from exporter.outcome import Operation
+from tests.hostile.tempting import SHAPE
+from tests.running import Client, serving_command, target
+
+FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1"
+Objects = dict[str, list[list[str]]]
+"""What a storage holds: its keys, each with its bucket before it, and their versions."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """The clocks, the monotonic one too, of the processes that have `env`: they can be moved on."""
+
+    file: Path
+    ahead: float = 0.0
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {
+            "LD_PRELOAD": FAKETIME,
+            "FAKETIME_TIMESTAMP_FILE": str(self.file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_RESET": "1",
+        }
+
+    def move(self, seconds: float) -> None:
+        self.ahead += seconds
+        fresh = self.file.with_suffix(".fresh")
+        fresh.write_text(f"{self.ahead:+.0f}\n")
+        fresh.replace(self.file)  # who reads it meanwhile reads the one or the other
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Looks at a storage without asking for anything that S3 has."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+    async def objects(self) -> Objects:
+        found: Objects = await self._told("objects")
+        return found
+
+    async def present(self) -> set[str]:
+        """The keys that a GET would find."""
+        return set(await self._told("present"))
+
+    async def changes(self) -> list[tuple[str, str]]:
+        """The methods and keys, the bucket before each, of all that it was asked to change."""
+        return [(method, unquote(path[1:])) for method, path in (await self._told("asked"))["changes"]]
+
+    async def sweeps(self) -> int:
+        """How many pages were listed by sweeps."""
+        found: int = (await self._told("asked"))["sweeps"]
+        return found
+
+    async def put(self, path: str) -> None:
+        async with self.session.put(f"{self.url}/{path}", data=b"of somebody else") as answer:
+            assert answer.status == 200
+
+    async def _told(self, what: str) -> Any:
+        async with self.session.get(f"{self.url}/-/{what}") as answer:
+            return await answer.json(content_type=None)
+
+
+@asynccontextmanager
+async def storage_of(
+    buckets: Mapping[str, Sequence[str]], clock: Clock, chance: random.Random
+) -> AsyncIterator[Owner]:
+    """A storage with these keys in its buckets."""
+    stock = clock.file.with_name("stock.json")
+    stock.write_text(json.dumps({"seed": chance.random(), "buckets": buckets}))
+    command = [sys.executable, "-m", "tests.hostile.warehouse", str(stock)]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, env={**os.environ, **clock.env}
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Owner((await process.stdout.readline()).decode().strip(), session)
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+def put_by_us(changes: list[tuple[str, str]], prefixes: Sequence[str]) -> set[str]:
+    """The keys that were put, each a new one of ours. Nothing else was asked for than their DELETE."""
+    put: set[str] = set()
+    for method, path in changes:
+        key = path.partition("/")[2]
+        assert method in ("PUT", "DELETE"), (method, path)
+        assert any(key.startswith(each) and SHAPE.fullmatch(key, len(each)) for each in prefixes), path
+        assert (path in put) is (method == "DELETE"), (method, path)
+        put.add(path)
+    return put
+
+
+def probing(url: str, places: Sequence[str], **probe: object) -> list[dict[str, Any]]:
+    """A target for each place, which is a bucket and a prefix."""
+    common = {"interval": "1s", "operations": [str(each) for each in Operation], **probe}
+    return [
+        target(f"t{number}", url, bucket, probe=common | {"key_prefix": prefix}, breaker={"enabled": False})
+        for number, (bucket, _, prefix) in enumerate(place.partition("/") for place in places)
+    ]
+
+
+async def life(config: Path, clock: Clock, seconds: float) -> None:
+    """An exporter that is asked for probes without a pause, and killed."""
+    async with serving_command(config, env=clock.env) as exporter:
+        caller = asyncio.create_task(_ask_on(exporter.url))
+        await asyncio.sleep(seconds)
+        await exporter.end(signal.SIGKILL)
+        await caller
+
+
+async def _ask_on(url: str) -> None:
+    with suppress(aiohttp.ClientError):
+        while True:
+            await Client(url).post("/api/health/check")

@@ -1,0 +1,118 @@
+"""What else lies in a bucket stays as it is, whatever becomes of the exporter; and of its own nothing stays.
+
+The exporters and the storage are processes whose clocks go on by the hour.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.effort import times
+from tests.hostile.owner import Clock, Owner, life, probing, put_by_us, storage_of
+from tests.hostile.tempting import tempting
+from tests.running import eventually, serving_command, write
+from tests.stores import key_at
+
+MINUTE, HOUR = 60.0, 3600.0
+PREFIXES = (".r2-exporter/", ".r2-exporter/x/", "data/")
+PLACES = (
+    ("plain/.r2-exporter/", "plain/data/", "versioned/.r2-exporter/"),
+    ("plain/.r2-exporter/x/", "versioned/data/"),
+)
+"""Of two exporters; a prefix of the second begins with one of the first's."""
+
+KILLS = 6
+Record = Callable[[str, object], None]
+
+
+@pytest.fixture
+def chance(record_property: Record) -> random.Random:
+    seed = int(os.environ.get("R2_EXPORTER_SEED", random.randrange(1 << 32)))
+    record_property("seed", seed)
+    return random.Random(seed)
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    it = Clock(tmp_path / "clock")
+    it.move(0)
+    return it
+
+
+async def test_a_bucket_is_the_same_after_a_day_of_probes_kills_and_sweeps(
+    tmp_path: Path, clock: Clock, chance: random.Random, record_property: Record
+) -> None:
+    names = {"plain": tempting(PREFIXES, 8000, chance), "versioned": tempting(PREFIXES, 2000, chance)}
+    async with storage_of(names, clock, chance) as owner:
+        before = await owner.objects()
+        assert len(before) == 10_000
+        configs = []
+        for number, places in enumerate(PLACES):
+            (folder := tmp_path / str(number)).mkdir()
+            targets = probing(owner.url, places)
+            configs.append(write(folder / "exporter.yaml", *targets, exporter={"instance": "x"}))
+        over = asyncio.Event()
+        killed = [asyncio.create_task(lives(config, clock, chance, over)) for config in configs]
+        for _ in range(times(24)):
+            clock.move(HOUR)
+            await asyncio.sleep(chance.uniform(0, 1))
+        over.set()
+        record_property("kills", sum(await asyncio.gather(*killed)))
+        left = (await owner.present()) - before.keys()
+        async with AsyncExitStack() as stack:
+            last = [await stack.enter_async_context(serving_command(each, env=clock.env)) for each in configs]
+            clock.move(HOUR)
+            await eventually(partial(are_gone, owner, left))
+            assert [await exporter.end() for exporter in last] == [0, 0]
+        after = await owner.objects()
+        ours = put_by_us(await owner.changes(), PREFIXES)
+        assert {key: versions for key, versions in after.items() if key not in ours} == before
+        assert not (await owner.present()) & ours
+        record_property("probes", len(ours))
+        record_property("left by kills", len(left))
+        record_property("pages swept", await owner.sweeps())
+        assert len(ours) > times(100)
+        assert await owner.sweeps() > times(24)
+
+
+async def lives(config: Path, clock: Clock, chance: random.Random, over: asyncio.Event) -> int:
+    """How many there were until it was `over`."""
+    number = 0
+    while not over.is_set():
+        await life(config, clock, chance.uniform(0, 3))
+        number += 1
+    return number
+
+
+async def are_gone(owner: Owner, keys: set[str]) -> bool:
+    return not (await owner.present()) & keys
+
+
+async def test_what_kills_leave_is_gone_after_an_hour(
+    tmp_path: Path, clock: Clock, chance: random.Random, record_property: Record
+) -> None:
+    """And of what another exporter has written to the same places since, nothing is."""
+    async with storage_of({"plain": ["somebody's"]}, clock, chance) as owner:
+        places = [f"plain/{prefix}" for prefix in PREFIXES for _ in range(4)]
+        config = write(tmp_path / "exporter.yaml", *probing(owner.url, places))
+        for _ in range(times(KILLS)):
+            await life(config, clock, chance.uniform(0, 0.7))
+        left = (await owner.present()) - {"plain/somebody's"}
+        record_property("left by kills", len(left))
+        assert len(left) >= times(KILLS)
+        then = time.time() + clock.ahead + HOUR
+        others = {f"plain/{key_at(then - age * MINUTE, PREFIXES[age % 3], 'other')}" for age in range(50)}
+        for key in others:
+            await owner.put(key)
+        async with serving_command(config, env=clock.env) as exporter:
+            clock.move(HOUR)
+            await eventually(partial(are_gone, owner, left))
+            assert await exporter.end() == 0
+        assert await owner.present() == {"plain/somebody's", *others}
