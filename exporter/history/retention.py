@@ -15,6 +15,12 @@ HOURS_KEPT = 32 * 86_400.0
 LONG_KEPT = 400 * 86_400.0
 """Sums by day, transitions, resolved alerts and changes of settings: a year can be compared with the last."""
 
+JUMP = 3600.0
+"""Seconds by which the clock may be set ahead at once and still be believed."""
+
+DOUBT = 3600.0
+"""Seconds for which it is not believed else: what was trimmed by mistake does not come back."""
+
 _ALWAYS = 1e18
 """A time after that of any result."""
 
@@ -25,6 +31,22 @@ class Retention:
 
     age: float = 30 * 86_400.0
     size: int = 2 << 30
+
+
+@dataclass(slots=True)
+class BelievedClock:
+    """The wall clock, as far as what is old by it may be removed."""
+
+    _ahead: float | None = None
+    _doubted_until: float = 0.0
+
+    def now(self, wall: float, monotonic: float) -> float:
+        """`wall` (Unix seconds), or 0, by which nothing is old, when it was set ahead a short time ago."""
+        ahead = wall - monotonic
+        if self._ahead is not None and ahead > self._ahead + JUMP:
+            self._doubted_until = monotonic + DOUBT
+        self._ahead = ahead
+        return 0.0 if monotonic < self._doubted_until else wall
 
 
 def trim(connection: sqlite3.Connection, retention: Retention, now: float) -> bool:

@@ -23,7 +23,7 @@ from exporter.history.database import (
     remove_log,
     size_of,
 )
-from exporter.history.retention import Retention, trim
+from exporter.history.retention import BelievedClock, Retention, trim
 from exporter.history.sums import RunningSums
 from exporter.history.transaction import commit, is_of_the_file, salvaged
 
@@ -65,6 +65,7 @@ class Writer:
         self.retention = retention
         self._backlog = backlog
         self._clock = clock
+        self._believed = BelievedClock()
         self._retry_at = 0.0
         self._trim_at = 0.0
         self._suspected = False
@@ -186,7 +187,8 @@ class Writer:
         """Removes what is too old or too much: a slice now, and the next when nothing else waits."""
         self._trim_at = time.monotonic() + TRIM_SECONDS
         try:
-            more = trim(self._open(), self.retention, self._clock())
+            now = self._believed.now(self._clock(), time.monotonic())
+            more = trim(self._open(), self.retention, now)
             size = size_of(self.path)
         except (sqlite3.Error, OSError, NewerSchemaError) as error:
             self._failed(error)

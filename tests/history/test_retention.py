@@ -3,16 +3,18 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.history import retention as limits
 from exporter.history.backlog import Batch
 from exporter.history.database import open_for_writing, size_of
 from exporter.history.entries import EVENT
-from exporter.history.retention import SLICE, Retention, trim
+from exporter.history.retention import DOUBT, JUMP, SLICE, BelievedClock, Retention, trim
 from exporter.history.rollup import PERIODS
 from exporter.history.sums import RunningSums
 from exporter.history.transaction import commit
@@ -168,6 +170,42 @@ def test_the_writer_trims_by_itself_and_the_file_shrinks(path: Path, monkeypatch
     assert size_of(path) < large / 4
     [sums] = rows(path, "SELECT sum(checks) AS checks FROM r2_operation_metrics WHERE period = 'day'")
     assert sums["checks"] == number + 1
+
+
+def test_a_clock_that_is_set_ahead_takes_nothing_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.history.writer.TRIM_SECONDS", 0.05)
+    set_to = [MIDNIGHT]
+    asked: list[float] = []
+
+    def clock() -> float:
+        asked.append(set_to[-1])
+        return set_to[-1]
+
+    with keeping(path, retention=Retention(age=DAY), clock=clock) as kept:
+        kept.keep(check(MIDNIGHT), check(MIDNIGHT - 2 * DAY))
+        wait_for(lambda: count(path) == 1)
+        for moment in (MIDNIGHT + 2 * YEAR, MIDNIGHT, MIDNIGHT + 31 * DAY):
+            set_to.append(moment)
+            wait_for(lambda: asked.count(set_to[-1]) > 8)
+            assert count(path) == 1
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.floats(-YEAR, YEAR))
+def test_a_clock_that_goes_its_way_is_always_believed(steps: list[float], offset: float) -> None:
+    clock = BelievedClock()
+    for monotonic in accumulate(steps):
+        wall = MIDNIGHT + offset + monotonic
+        assert clock.now(wall, monotonic) == wall
+
+
+@given(st.floats(JUMP + 1, 10 * YEAR), st.lists(st.floats(0, JUMP), max_size=50))
+def test_a_clock_that_was_set_ahead_is_believed_after_an_hour(by: float, later: list[float]) -> None:
+    clock = BelievedClock()
+    assert clock.now(MIDNIGHT, 0.0) == MIDNIGHT
+    clock.now(MIDNIGHT + by, 0.0)
+    for monotonic in sorted(later):
+        wall = MIDNIGHT + by + monotonic
+        assert clock.now(wall, monotonic) == (0.0 if monotonic < DOUBT else wall)
 
 
 def test_the_writer_keeps_to_the_size_while_results_come_in(
