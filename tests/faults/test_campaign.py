@@ -6,6 +6,7 @@
 import asyncio
 import os
 import random
+import resource
 import signal
 import sqlite3
 from collections import Counter
@@ -29,7 +30,7 @@ from tests.stores import PREFIX
 INTERVAL = 1.0
 TARGETS = 12
 SERVERS = 4
-TROUBLES = 120
+TROUBLES = 80
 MEMORY = 24 << 20
 """Bytes that an exporter may have more after its first minute: its caches are full then."""
 
@@ -51,13 +52,14 @@ class Campaign:
         kinds: list[Callable[[], Any]] = [self.fault] * 16 + [self.heal] * 4
         kinds += [self.reload, self.reload_of_rubbish, self.half_written, self.hold_up, self.lock]
         kinds += [self.stop_and_go, self.late, self.no_connection, self.reset_breakers, self.call]
+        kinds += [self.full_disk, self.no_descriptors]
         kind = self.chance.choice(kinds)
         self.done[kind.__name__] += 1
         await kind()
 
     async def fault(self) -> None:
-        """An operation of each storage goes wrong in some way. All are had before one comes again."""
-        for server in self.servers:
+        """Operations of each storage go wrong in some way. All are had before one comes again."""
+        for server in 2 * self.servers:
             if not self.pending:
                 self.pending = [(kind, operation) for kind in KINDS for operation in Operation]
                 self.chance.shuffle(self.pending)
@@ -104,6 +106,21 @@ class Campaign:
         with closing(sqlite3.connect(self.config.with_name("r2-exporter.db"), timeout=20)) as other:
             other.execute("BEGIN IMMEDIATE")
             await asyncio.sleep(self.chance.choice([0.1, 1.5]))
+
+    async def full_disk(self) -> None:
+        """No file may grow beyond a page."""
+        await self.limit(resource.RLIMIT_FSIZE, 4096)
+
+    async def no_descriptors(self) -> None:
+        await self.limit(resource.RLIMIT_NOFILE, self.watch.descriptors())
+
+    async def limit(self, of: int, to: int) -> None:
+        """For a while."""
+        pid = self.watch.exporter.process.pid
+        soft, hard = resource.prlimit(pid, of)
+        resource.prlimit(pid, of, (to, hard))
+        await asyncio.sleep(self.chance.choice([0.1, 1.5]))
+        resource.prlimit(pid, of, (soft, hard))
 
     async def stop_and_go(self) -> None:
         client = Client(self.watch.exporter.url)
@@ -190,5 +207,6 @@ async def test_a_bad_day(tmp_path: Path, record_property: Callable[[str, object]
         assert leftovers(it.servers) <= last.samples("r2_probe_cleanups_total", result="failure")
     for name, value in {**it.done, "turns": turns, "pages": watch.pages, "results": results}.items():
         record_property(name, value)
+    record_property("kinds of faults, by operation", len(it.tried))
     record_property("slowest page, seconds", round(watch.slowest, 3))
     assert len(it.tried) == len(KINDS) * len(Operation)
