@@ -22,7 +22,7 @@ TEST_PACKAGES := prometheus prometheus-alertmanager curl chromium fonts-dejavu-c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint bench pictures generate lock audit sbom tools bench-tools
+.PHONY: help run test soak soak-plain soak-dev soak-attacks lint bench pictures generate lock audit sbom tools bench-tools
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -32,6 +32,18 @@ run: $(VENV)/.demo ## run the exporter against a storage of its own, on http://l
 
 test: $(VENV)/.dev tools ## run every test
 	@exec $(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
+
+soak: ## soak it for an hour, the same under `python -X dev`, then attack it for half an hour
+	@$(MAKE) --jobs=2 soak-plain soak-dev
+	@$(MAKE) soak-attacks
+
+soak-plain soak-dev: $(VENV)/.dev
+	@exec $(BIN)/python -m tests.soak $(if $(filter %-dev,$@),--dev) $(ARGS)
+
+# What the suite attacks with for seconds, for so many times as long.
+soak-attacks: $(VENV)/.dev tools
+	@R2_EXPORTER_SOAK=$${R2_EXPORTER_SOAK:-20} exec $(BIN)/pytest --numprocesses=2 --dist=loadfile \
+		tests/faults tests/hostile tests/test_masking.py
 
 lint: $(VENV)/.dev ## check style, formatting and types
 	$(BIN)/ruff check .

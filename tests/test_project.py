@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TARGETS = ("run", "test", "lint", "bench", "pictures", "generate", "lock", "audit", "sbom")
+TARGETS = ("run", "test", "soak", "lint", "bench", "pictures", "generate", "lock", "audit", "sbom")
 MAX_LINES = 350
 MODULES = sorted((ROOT / "exporter").rglob("*.py"))
 
@@ -41,6 +41,9 @@ def test_every_target_sets_itself_up(target: str) -> None:
     [
         ("run", ".venv/bin/r2-exporter demo"),
         ("test", ".venv/bin/pytest"),
+        ("soak", ".venv/bin/python -m tests.soak"),
+        ("soak", ".venv/bin/python -m tests.soak --dev"),
+        ("soak", ".venv/bin/pytest"),
         ("lint", ".venv/bin/ruff check ."),
         ("lint", ".venv/bin/ruff format --check ."),
         ("lint", ".venv/bin/mypy"),
