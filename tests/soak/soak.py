@@ -32,7 +32,7 @@ SPARE = 1.2
 CALLERS = 4
 WHOLE = 20
 """Of so many scrapes one is read with Prometheus' own parser, which takes longer than the exporter does."""
-SETTLING = 5
+SETTLING = 3
 """Readings at the most until it is calm."""
 
 
@@ -128,6 +128,7 @@ class Soak:
     samples: list[Sample] = field(default_factory=list)
     calms: list[Inside] = field(default_factory=list)
     collected: Inside | None = None
+    page: Page | None = None
     reloads: int = 0
     troubled: float = 0.0
 
@@ -145,8 +146,8 @@ class Soak:
     def exporter(self) -> Spawned:
         return self.watch.exporter
 
-    async def run(self) -> Page:
-        """The last page; the exporter has ended."""
+    async def run(self) -> None:
+        """To the end of the exporter."""
         client = Client(self.exporter.url)
         await eventually(lambda: client.has("r2_target_up"))
         await eventually(lambda: client.has_value(len(self.watch.names), "r2_target_up"))
@@ -156,10 +157,8 @@ class Soak:
         for _ in range(self.plan.rounds):
             await self._trouble((self.plan.seconds - self.plan.warm_up) / self.plan.rounds)
             self.calms.append(await self._calm())
-        page = await self._stopped()
         self.collected = await self._inside(signal.SIGUSR2)
         assert await self.exporter.end() == 0
-        return page
 
     async def _trouble(self, seconds: float) -> None:
         """Everything at once, for so long."""
@@ -205,7 +204,7 @@ class Soak:
     async def _calm(self) -> Inside:
         """What is alive once nothing is under way: storages are well, nobody asks, and probing is stopped."""
         await self.storages.order("calm")
-        await self._stopped()
+        await self._stop()
         calm = await self._inside(signal.SIGUSR1)
         for _ in range(SETTLING):  # connections that were hung up a moment ago
             await asyncio.sleep(0.2)
@@ -218,11 +217,13 @@ class Soak:
         await until(lambda: self.exporter.lines[-1].startswith("inside "))
         return Inside.of(self.exporter.lines.pop(), self.watch.descriptors())
 
-    async def _stopped(self) -> Page:
+    async def _stop(self) -> None:
+        """Probing; nothing is under way then, and the last page has everything that was."""
         await Client(self.exporter.url).post("/api/health/monitoring/stop")
-        while (page := await self.watch.scrape(PATIENCE)).samples("r2_exporter_probes_in_flight"):
+        self.page = await self.watch.scrape(PATIENCE)
+        while self.page.samples("r2_exporter_probes_in_flight"):
             await asyncio.sleep(0.1)
-        return page
+            self.page = await self.watch.scrape(PATIENCE)
 
     def _progress(self) -> str:
         last = self.samples[-1]
@@ -293,10 +294,11 @@ async def soak(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Soaked:
     """AssertionError, or a group of them, for what is wrong at once; the rest is for figures to say."""
     async with soaking(folder, plan, tell) as it:
         try:
-            page = await it.run()
+            await it.run()
         except BaseException:
             tell("\n".join(["the exporter's last words:", *it.exporter.lines[-30:]]))
             raise
         storage = await it.storages.end()
-    results = await asyncio.to_thread(assert_history_agrees, folder / "r2-exporter.db", page)
-    return Soaked(plan, page, results, storage, it)
+    assert it.page is not None
+    results = await asyncio.to_thread(assert_history_agrees, folder / "r2-exporter.db", it.page)
+    return Soaked(plan, it.page, results, storage, it)
