@@ -314,7 +314,8 @@ class App:
     async def _sweep(self, name: str) -> None:
         if (target := self.targets.get(name)) is None:
             return
-        swept = await target.probe.sweep()
+        with target.running():
+            swept = await target.probe.sweep()
         self.metrics.billed(name, BillingClass.A, swept.pages)
         self.metrics.billed(name, BillingClass.FREE, swept.deleted)
         self.metrics.leftovers_deleted(name, swept.deleted)

@@ -36,7 +36,7 @@ class Target:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """A run is under way."""
+        """A run or a sweep is under way."""
         self._runs += 1
         self._idle.clear()
         try:
@@ -47,7 +47,7 @@ class Target:
                 self._idle.set()
 
     async def idle(self) -> None:
-        """Waits until no run is under way."""
+        """Waits until neither is under way."""
         if self._runs:
             await self._idle.wait()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from exporter import app as wiring
 from exporter.config import ConfigError
 from tests.running import (
     Client,
@@ -25,6 +26,7 @@ from tests.running import (
     until,
     write,
 )
+from tests.stores import Bucket, key_at
 
 FAST = {"interval": "1s", "operations": ["put", "get", "delete"]}
 BROKEN = """\
@@ -307,6 +309,27 @@ async def test_an_operation_dropped_in_the_middle_of_a_run_does_not_come_back(
             front.open()
             await asking
             assert not await exporter.has("r2_probes_total", operation="get")
+
+
+async def test_a_sweep_under_way_ends_well_although_its_target_moves(
+    storage: str, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring, "SWEEP_INTERVAL", 0.2)
+    before, after = Bucket(storage), Bucket(storage)
+    for key in (key_at(0), key_at(0), "somebody's"):
+        before.put(key)
+    with capture_logs() as logs:
+        async with gate(storage) as front:
+            media = target("media", front.url, before.name)
+            async with running(write(config, media)) as exporter:
+                front.close()
+                await until(lambda: front.held)
+                write(config, media | {"bucket": after.name})
+                await reload(exporter)
+                front.open()
+                await until(lambda: any(after.name in each for each in front.requests))
+                await until(lambda: before.keys() == ["somebody's"])
+    assert not [each for each in logs if each["event"] == "leftovers not swept"]
 
 
 async def test_stopping_right_after_a_reload_leaves_nothing(storage: str, config: Path) -> None:
