@@ -4,8 +4,8 @@ import structlog
 
 from exporter.breaker import State, Transition
 from exporter.outcome import Failure, Operation, Outcome
-from exporter.probe import Sweep
 from exporter.status import Change
+from exporter.sweep import Sweep
 
 log = structlog.get_logger(__name__)
 

@@ -8,15 +8,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 
 from exporter.config import TargetSettings
-from exporter.keys import ProbeKey, leftovers, new_key
+from exporter.keys import ProbeKey, new_key
 from exporter.masking import mask
 from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase
 from exporter.storage import Reply, Storage
+from exporter.sweep import Sweep, Sweeper
 from exporter.verify import Written, judge
 
 Record = Callable[[Outcome, Reply], None]
-LEFTOVER_AGE = 3600.0
-SWEEP_PAGES = 20
 SHORTEST_TIMEOUT = 0.01
 """Seconds; the least `timeout` that can be configured. With less left, an operation is not begun."""
 BILLING = {
@@ -26,15 +25,6 @@ BILLING = {
     Operation.HEAD: BillingClass.B,
     Operation.DELETE: BillingClass.FREE,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """What a sweep removed, how many pages it listed, and why it ended early if it did."""
-
-    deleted: int
-    pages: int
-    failure: Failure | None = None
 
 
 @dataclass(slots=True)
@@ -64,6 +54,7 @@ class Probe:
     ) -> None:
         self.target = target
         self._storage = storage
+        self._sweeper = Sweeper(storage, target.probe.key_prefix, target.probe.timeout)
         self._instance = instance
         self._cleaned = cleaned
         self._cleanups: set[asyncio.Task[None]] = set()
@@ -106,22 +97,8 @@ class Probe:
                 self._in_background(self._clean_up(run))
 
     async def sweep(self) -> Sweep:
-        """Removes what earlier runs left behind: our keys, older than an hour, in at most 20 pages."""
-        prefix, timeout = self.target.probe.key_prefix, self.target.probe.timeout
-        deleted, token = 0, None
-        for page in range(1, SWEEP_PAGES + 1):
-            reply, listing = await self._storage.list_page(prefix, token, timeout=timeout)
-            if listing is None:
-                return Sweep(deleted, page, reply.failure)
-            for key in leftovers(prefix, listing.keys, time.time(), LEFTOVER_AGE):
-                reply = await self._storage.perform(Operation.DELETE, key, b"", timeout=timeout)
-                if reply.failure is not None:
-                    return Sweep(deleted, page, reply.failure)
-                deleted += 1
-            token = listing.next_token
-            if token is None:
-                return Sweep(deleted, page)
-        return Sweep(deleted, SWEEP_PAGES)
+        """Removes what earlier runs left behind, from where the last sweep ended."""
+        return await self._sweeper.sweep()
 
     async def close(self, grace: float) -> None:
         """Waits up to `grace` seconds for cleanups under way, then closes the connections.

@@ -90,15 +90,21 @@ class Storage:
         self,
         prefix: str,
         token: str | None,
+        after: str = "",
         *,
         timeout: float,
     ) -> tuple[Reply, Listing | None]:
         """A page of at most 1000 keys under `prefix`; no listing where the reply failed.
 
+        It is the page that `token` stands for, or without one that of the keys `after` this one.
+
         Asked to be encoded, for XML 1.0 cannot hold every character that a key of somebody else may have.
         """
         query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
-        query |= {"continuation-token": token} if token else {}
+        if token:
+            query["continuation-token"] = token
+        elif after:
+            query["start-after"] = after
         reply = await self._send(Operation.LIST, self._address.url("", query), b"", timeout, MAX_PAGE)
         if reply.failure is not None or reply.answer is None:
             return reply, None

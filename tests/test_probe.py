@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.outcome import BillingClass, Operation, Outcome, Phase, Reason
-from exporter.probe import LEFTOVER_AGE, SWEEP_PAGES, Sweep
 from exporter.storage import Reply
+from exporter.sweep import LEFTOVER_AGE, SWEEP_PAGES, Sweep
 from tests.stores import (
     ALL,
     PREFIX,
