@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -102,16 +103,18 @@ async def storage_of(
         await process.wait()
 
 
-def put_by_us(changes: list[tuple[str, str]], prefixes: Sequence[str]) -> set[str]:
-    """The keys that were put, each a new one of ours. Nothing else was asked for than their DELETE."""
-    put: set[str] = set()
+def changed_by_us(changes: list[tuple[str, str]], prefixes: Sequence[str], since: float) -> set[str]:
+    """The keys that were put or deleted, all of our form and made `since`; nothing else was asked for.
+
+    Some are deleted that never arrived: of a PUT that is given up nobody knows whether it did.
+    """
+    first = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(since))
     for method, path in changes:
         key = path.partition("/")[2]
+        ours = [SHAPE.fullmatch(key, len(each)) for each in prefixes if key.startswith(each)]
         assert method in ("PUT", "DELETE"), (method, path)
-        assert any(key.startswith(each) and SHAPE.fullmatch(key, len(each)) for each in prefixes), path
-        assert (path in put) is (method == "DELETE"), (method, path)
-        put.add(path)
-    return put
+        assert any(match is not None and first <= match["stamp"] < "2090" for match in ours), path
+    return {path for _, path in changes}
 
 
 def probing(url: str, places: Sequence[str], **probe: object) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.effort import times
-from tests.hostile.owner import Clock, Owner, life, probing, put_by_us, storage_of
+from tests.hostile.owner import Clock, Owner, changed_by_us, life, probing, storage_of
 from tests.hostile.tempting import tempting
 from tests.running import DEADLINE, eventually, serving_command, write
 from tests.stores import key_at
@@ -49,36 +49,42 @@ def clock(tmp_path: Path) -> Clock:
 async def test_a_bucket_is_the_same_after_a_day_of_probes_kills_and_sweeps(
     tmp_path: Path, clock: Clock, chance: random.Random, record_property: Record
 ) -> None:
+    began = time.time()
     names = {"plain": tempting(PREFIXES, 8000, chance), "versioned": tempting(PREFIXES, 2000, chance)}
     async with storage_of(names, clock, chance) as owner:
         before = await owner.objects()
         assert len(before) == 10_000
-        configs = []
-        for number, places in enumerate(PLACES):
-            (folder := tmp_path / str(number)).mkdir()
-            targets = probing(owner.url, places)
-            configs.append(write(folder / "exporter.yaml", *targets, exporter={"instance": "x"}))
+        configs = [configured(tmp_path / str(number), owner, places) for number, places in enumerate(PLACES)]
         over = asyncio.Event()
         killed = [asyncio.create_task(lives(config, clock, chance, over)) for config in configs]
         async with asyncio.timeout(times(4) * DEADLINE):
-            while clock.ahead < times(24) * HOUR or not await has_seen(owner, times(100), times(50)):
+            while clock.ahead < times(24) * HOUR or not await has_seen(owner, times(100), times(30)):
                 clock.move(HOUR)
-                await asyncio.sleep(chance.uniform(0, 1))
+                await asyncio.sleep(chance.uniform(0, 0.6))
         over.set()
         record_property("kills", sum(await asyncio.gather(*killed)))
         left = (await owner.present()) - before.keys()
         async with AsyncExitStack() as stack:
+            for config, places in zip(configs, PLACES, strict=True):
+                configured(config.parent, owner, places, enabled=False)
             last = [await stack.enter_async_context(serving_command(each, env=clock.env)) for each in configs]
             clock.move(HOUR)
-            await eventually(partial(are_gone, owner, left))
+            await gone(owner, left)
             assert [await exporter.end() for exporter in last] == [0, 0]
         after = await owner.objects()
-        ours = put_by_us(await owner.changes(), PREFIXES)
+        ours = changed_by_us(await owner.changes(), PREFIXES, began)
+        assert not ours & before.keys()
         assert {key: versions for key, versions in after.items() if key not in ours} == before
         assert not (await owner.present()) & ours
         record_property("probes", len(ours))
         record_property("left by kills", len(left))
         record_property("pages swept", await owner.sweeps())
+
+
+def configured(folder: Path, owner: Owner, places: Sequence[str], **probe: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    targets = probing(owner.url, places, **probe)
+    return write(folder / "exporter.yaml", *targets, exporter={"instance": "x"})
 
 
 async def has_seen(owner: Owner, changes: int, pages: int) -> bool:
@@ -94,8 +100,11 @@ async def lives(config: Path, clock: Clock, chance: random.Random, over: asyncio
     return number
 
 
-async def are_gone(owner: Owner, keys: set[str]) -> bool:
-    return not (await owner.present()) & keys
+async def gone(owner: Owner, keys: set[str]) -> None:
+    """Waits until none of them is stored any more."""
+    async with asyncio.timeout(times(2) * DEADLINE):
+        while keys & await owner.present():
+            await asyncio.sleep(0.1)
 
 
 async def test_what_kills_leave_is_gone_after_an_hour(
@@ -104,19 +113,20 @@ async def test_what_kills_leave_is_gone_after_an_hour(
     """Nothing is that another exporter has written to the same places since, not even by a wrong clock."""
     async with storage_of({"plain": ["somebody's"]}, clock, chance) as owner:
         places = [f"plain/{prefix}" for prefix in PREFIXES for _ in range(4)]
-        config = write(tmp_path / "exporter.yaml", *probing(owner.url, places))
+        config = configured(tmp_path, owner, places)
         for _ in range(times(KILLS)):
             await life(config, clock, chance.uniform(0, 0.7))
         left = (await owner.present()) - {"plain/somebody's"}
         record_property("left by kills", len(left))
         assert len(left) >= times(KILLS)
+        configured(tmp_path, owner, places, enabled=False)
         then = time.time() + clock.ahead + HOUR
         others = {f"plain/{key_at(then - age * MINUTE, PREFIXES[age % 3], 'other')}" for age in range(50)}
         for key in others:
             await owner.put(key)
         async with serving_command(config, env=clock.env) as exporter:
             clock.move(HOUR)
-            await eventually(partial(are_gone, owner, left))
+            await gone(owner, left)
             assert await exporter.end() == 0
         assert await owner.present() == {"plain/somebody's", *others}
         wrong = Clock(tmp_path / "wrong")
