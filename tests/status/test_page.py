@@ -1,13 +1,14 @@
 """The page as an answer over HTTP: few targets and many, with a history and without."""
 
+import gc
 import re
 from pathlib import Path
 from urllib.parse import urljoin
 
 import aiohttp
 
-from exporter.web.status.selection import ROWS, key_of
-from tests.running import Client, eventually, new_bucket, running, target, write
+from exporter.web.status.selection import ROWS, Asked, Selection, key_of
+from tests.running import Client, eventually, new_bucket, running, target, until, write
 from tests.status.rig import probe, two_targets
 
 ROW = re.compile(r'<details class="target (\w+)" id="t-(\w+)"')
@@ -57,6 +58,23 @@ async def test_the_only_target_is_shown_with_everything(config: Path, storage: s
         _, page = await exporter.get("/")
         assert "The only target is up" in page
         assert page.count("<table>") == 1
+
+
+async def test_a_page_that_was_sent_is_no_work_for_the_garbage_collector(
+    config: Path, failing: str, storage: str
+) -> None:
+    """It looks at the oldest once in an hour or so: until then, all that pages had told of would stay."""
+    two_targets(config, failing, storage, new_bucket(storage))
+    async with running(config) as exporter:
+        await probe(exporter, "media", "backups")
+        await rows(exporter)  # which compiles the templates
+        gc.collect()
+        gc.disable()
+        try:
+            assert len(await rows(exporter)) == 2
+            await until(lambda: not any(isinstance(each, Asked | Selection) for each in gc.get_objects()))
+        finally:
+            gc.enable()
 
 
 async def test_it_answers_without_a_history_and_says_so(config: Path, failing: str, storage: str) -> None:
