@@ -67,5 +67,6 @@ def remarks(soaked: Soaked) -> Iterator[str]:
     yield f"answers: {dict(soak.caller.answers)}"
     yield f"storage: {soaked.storage}"
     yield f"hours of samples: {len(soak.samples) * soaked.plan.sample_every / HOUR:.2f}"
+    yield f"the history and the last page disagree: {soaked.disagreement or 'no'}"
     for line in bad_lines(soak.exporter.lines)[:20]:
         yield f"should not be: {line}"

@@ -219,11 +219,13 @@ class Soak:
 
     async def _stop(self) -> None:
         """Probing; nothing is under way then, and the last page has everything that was."""
-        await Client(self.exporter.url).post("/api/health/monitoring/stop")
+        client = Client(self.exporter.url)
+        await client.post("/api/health/monitoring/stop")
+        await eventually(lambda: client.has_value(0, "r2_exporter_probes_in_flight"))
+        await client.post(
+            "/api/health/circuit-breaker/reset"
+        )  # it answers once all changes of state are told
         self.page = await self.watch.scrape(PATIENCE)
-        while self.page.samples("r2_exporter_probes_in_flight"):
-            await asyncio.sleep(0.1)
-            self.page = await self.watch.scrape(PATIENCE)
 
     def _progress(self) -> str:
         last = self.samples[-1]
@@ -262,6 +264,7 @@ class Soaked:
     plan: Plan
     page: Page
     results: int
+    disagreement: str
     storage: dict[str, int]
     soak: Soak
 
@@ -300,5 +303,9 @@ async def soak(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Soaked:
             raise
         storage = await it.storages.end()
     assert it.page is not None
-    results = await asyncio.to_thread(assert_history_agrees, folder / "r2-exporter.db", it.page)
-    return Soaked(plan, it.page, results, storage, it)
+    results, disagreement = 0, ""
+    try:
+        results = await asyncio.to_thread(assert_history_agrees, folder / "r2-exporter.db", it.page)
+    except AssertionError as error:  # which is no reason to keep the figures back
+        disagreement = str(error)
+    return Soaked(plan, it.page, results, disagreement, storage, it)
