@@ -15,8 +15,7 @@ class Scraper:
 
     url: str
     session: aiohttp.ClientSession
-    pages: int = 0
-    slowest: float = 0.0
+    seconds: list[float] = field(default_factory=list)
     lines: int = 0
     _before: dict[str, float] = field(default_factory=dict)
 
@@ -25,8 +24,7 @@ class Scraper:
         async with asyncio.timeout(patience), self.session.get(f"{self.url}/metrics") as answer:
             text = await answer.text()
             assert answer.status == 200, text
-        self.slowest = max(self.slowest, time.monotonic() - began)
-        self.pages += 1
+        self.seconds.append(time.monotonic() - began)
         counters = growing(text)
         fewer = [series for series, value in self._before.items() if counters.get(series, -1.0) < value]
         assert not fewer, fewer[:3]

@@ -231,8 +231,8 @@ class Soak:
         last = self.samples[-1]
         return (
             f"{last.at:6.0f} s: {last.memory / 2**20:.1f} MiB, {last.threads} threads,"
-            f" {self.watch.descriptors()} descriptors, {self.scraper.pages} pages,"
-            f" slowest {self.scraper.slowest:.3f} s,"
+            f" {self.watch.descriptors()} descriptors, {len(self.scraper.seconds)} pages,"
+            f" slowest {max(self.scraper.seconds, default=0):.3f} s,"
             f" {self.caller.answers.total()} calls, {self.reloads} reloads, {len(self.exporter.lines)} lines"
         )
 
