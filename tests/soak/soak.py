@@ -1,13 +1,10 @@
 """Runs the whole exporter for as long as it takes to see whether anything of it grows."""
 
 import asyncio
-import json
 import os
 import random
 import signal
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,13 +19,14 @@ from tests.faults.watch import Page, Watch, assert_history_agrees
 from tests.running import Client, Spawned, eventually, serving_command, target, until, write
 from tests.soak.calls import PATIENCE, Caller
 from tests.soak.figures import Inside, Sample
+from tests.soak.remote import Storages, storages
 from tests.soak.scraper import Scraper
 
 INTERVAL = 1.0
 TO_EACH = 3
 """Targets of one storage."""
 SPARE = 1.2
-"""Of the operations that are due, so many as are performed: the rest are skipped, since breakers are open."""
+"""Operations that are due for each that is to be performed: open breakers skip some."""
 CALLERS = 4
 WHOLE = 20
 """Of so many scrapes one is read with Prometheus' own parser, which takes longer than the exporter does."""
@@ -67,49 +65,6 @@ class Plan:
     @property
     def servers(self) -> int:
         return max(2, round(self.rate * SPARE * INTERVAL / len(Operation) / TO_EACH))
-
-
-@dataclass
-class Storages:
-    """The storages' process."""
-
-    process: Process
-    endpoints: list[str]
-    alertmanager: str
-
-    async def order(self, word: str) -> dict[str, int]:
-        """`trouble` or `calm`; what there was until then."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n".encode())
-        return await self._hear()
-
-    async def end(self) -> dict[str, int]:
-        """Once every connection has ended."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        told = await self._hear()
-        assert await self.process.wait() == 0
-        return told
-
-    async def _hear(self) -> dict[str, int]:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(30):
-            told: dict[str, int] = json.loads(await self.process.stdout.readline())
-        return told
-
-
-@asynccontextmanager
-async def storages(servers: int, seed: int) -> AsyncIterator[Storages]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.soak.storage", str(servers), str(seed)), stdin=PIPE, stdout=PIPE
-    )
-    assert process.stdout is not None
-    try:
-        yield Storages(process, **json.loads(await process.stdout.readline()))
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 @dataclass
