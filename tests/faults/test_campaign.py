@@ -209,4 +209,5 @@ async def test_a_bad_day(tmp_path: Path, record_property: Callable[[str, object]
         record_property(name, value)
     record_property("kinds of faults, by operation", len(it.tried))
     record_property("slowest page, seconds", round(watch.slowest, 3))
+    watch.assert_in_time()
     assert len(it.tried) == len(KINDS) * len(Operation)

@@ -46,6 +46,7 @@ class Machine:
         assert await self.watch.exporter.end() == 0
         assert assert_history_agrees(self.history, page) > 0
         assert not self.watch.exporter.said("Traceback")
+        self.watch.assert_in_time()
 
 
 @asynccontextmanager

@@ -51,7 +51,7 @@ async def outage(folder: Path, host: str, **more: object) -> AsyncIterator[Outag
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(fault_server(host=host, address=ADDRESS))
         operations = [str(operation) for operation in Operation]
-        probe = {"interval": f"{INTERVAL:g}s", "timeout": "500ms", "operations": operations}
+        probe = {"interval": f"{INTERVAL:g}s", "timeout": "800ms", "operations": operations}
         each = [target(name, storage.endpoint, "bucket", probe=probe, breaker=BREAKER) for name in NAMES]
         config = write(folder / "exporter.yaml", *each, **more)
         exporter = await stack.enter_async_context(serving_command(config))
@@ -71,6 +71,7 @@ async def outage(folder: Path, host: str, **more: object) -> AsyncIterator[Outag
         assert last.samples("r2_probe_cleanups_total", result="failure") >= len(storage.objects)
         assert await exporter.end() == 0
         assert_history_agrees(folder / "r2-exporter.db", last)
+        watch.assert_in_time()
         for text in ("Traceback", "unexpected", "never awaited", "never retrieved"):
             assert not exporter.said(text)
 

@@ -18,6 +18,7 @@ import aiohttp
 
 from exporter.outcome import Operation
 from exporter.schedule import stable_fraction
+from tests.hostile.effort import times
 from tests.running import DEADLINE, Samples, Spawned
 
 SCRAPE_SECONDS = 1.0
@@ -55,8 +56,8 @@ class Watch:
     slowest: float = 0.0
     _before: Mapping[Series, float] = field(default_factory=dict)
 
-    async def scrape(self, patience: float = SCRAPE_SECONDS) -> Page:
-        """A page: it comes in time, can be read, and nothing that may only grow is less than before."""
+    async def scrape(self, patience: float = DEADLINE) -> Page:
+        """A page: it comes, can be read, and nothing that may only grow is less than before."""
         began = time.monotonic()
         async with (
             asyncio.timeout(patience),
@@ -111,6 +112,10 @@ class Watch:
         step = self.interval / 50
         waits = (number * step for number in count())
         return next(wait for wait in waits if not self.due(now + wait - QUIET_SECONDS, now + wait + step))
+
+    def assert_in_time(self) -> None:
+        """In the long form, for which one waits until the machine is quiet."""
+        assert times(1) == 1 or self.slowest < SCRAPE_SECONDS, self.slowest
 
     # --- the process ---
 
