@@ -9,7 +9,7 @@ from functools import partial
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape, quoteattr
 
-from exporter.masking import register_secrets
+from exporter.masking import _known, register_secrets
 
 
 def _in_lower_case(text: str) -> str:
@@ -74,8 +74,8 @@ def spellings(secret: str) -> dict[str, str]:
     return {name: spell(secret) for name, spell in SPELLINGS.items()}
 
 
-def forget_secrets(*users: str) -> None:
-    """What one registered before is masked until it has changed twice."""
-    for user in users or ("configuration",):
+def forget_secrets() -> None:
+    """Whoever registered them: what one did before is masked until it has changed twice."""
+    for user in tuple(_known._used):
         register_secrets(["forgotten in tests"], user)
         register_secrets([], user)

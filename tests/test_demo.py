@@ -199,7 +199,7 @@ async def test_the_breaker_opens_in_the_failing_scene_for_one_bucket_alone(tmp_p
             samples = await exporter.metrics()
     assert samples("r2_circuit_breaker_state", target=TROUBLED_BUCKET, state="open") == 1
     assert samples("r2_circuit_breaker_state", target=HEALTHY_BUCKET, state="closed") == 1
-    assert samples("r2_probes_total", target=TROUBLED_BUCKET, result="failure") == 10
+    assert samples("r2_probes_total", target=TROUBLED_BUCKET, result="failure") >= 10
     assert samples("r2_probes_skipped_total", target=TROUBLED_BUCKET, reason="circuit_open") >= len(Operation)
 
 

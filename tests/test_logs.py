@@ -19,6 +19,7 @@ TS = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 @pytest.fixture(autouse=True)
 def restored_logging() -> Iterator[None]:
+    forget_secrets()
     root = logging.getLogger()
     before = root.handlers[:], root.level
     yield

@@ -18,7 +18,7 @@ KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY="
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     yield
-    forget_secrets("configuration", "another")
+    forget_secrets()
 
 
 @settings(max_examples=times(200))

@@ -19,7 +19,7 @@ from tests.faults.watch import Page, Watch, assert_history_agrees, quiet_names
 from tests.hostile.effort import times
 from tests.running import Client, eventually, serving_command, target, until, write
 
-NAMES = quiet_names(8)
+NAMES = quiet_names(5)
 INTERVAL = 1.0
 FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1"
 EVERYTHING = [str(operation) for operation in Operation]
@@ -53,7 +53,7 @@ class Machine:
 async def machine(folder: Path, **env: str) -> AsyncIterator[Machine]:
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(fault_server())
-        probe = {"interval": f"{INTERVAL:g}s", "timeout": "700ms", "operations": EVERYTHING}
+        probe = {"interval": f"{INTERVAL:g}s", "timeout": "900ms", "operations": EVERYTHING}
         each = (target(name, storage.endpoint, "bucket", probe=probe) for name in NAMES)
         config = write(folder / "exporter.yaml", *each)
         exporter = await stack.enter_async_context(serving_command(config, env=env))
@@ -73,7 +73,7 @@ async def test_a_process_that_is_stopped_blames_no_storage(tmp_path: Path) -> No
             before = it.storage.count(Operation.GET)
             await until(partial(it.has_more_reads, before))
             it.watch.exporter.process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(0.85 if number % 2 else 2.2)
+            await asyncio.sleep(1.05 if number % 2 else 2.2)
             it.watch.exporter.process.send_signal(signal.SIGCONT)
             await it.watch.scrape()
         last = await it.watch.settled()
