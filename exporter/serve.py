@@ -25,6 +25,7 @@ from exporter.background import Background
 from exporter.config import ConfigError, Settings, load_settings
 from exporter.demo import DemoStorage
 from exporter.history import NewerSchemaError
+from exporter.memory import give_back_what_is_freed
 from exporter.shard import WHOLE, Shard
 from exporter.web.server import Server
 
@@ -53,6 +54,7 @@ async def serve(
     `storage` is the history's file. Returns the exit status. Raises ConfigError for what is unusable at
     the start.
     """
+    give_back_what_is_freed()
     open_as_many_files_as_allowed()
     others = asyncio.all_tasks()
     stopping = asyncio.Event()
