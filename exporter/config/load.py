@@ -19,6 +19,9 @@ from exporter.config.values import Secret, check_credential, check_password
 
 S = TypeVar("S", bound=Section)
 
+LONGEST_NAME = 1024
+"""Characters of a file's name that a message repeats."""
+
 _HOST_PART = {"default": "", "eu": ".eu", "fedramp": ".fedramp"}
 
 
@@ -49,7 +52,7 @@ def _read_named(
     problems: list[Problem] = []
     for place, name, read in _named(document, folder, with_token):
         shown = str(folder / name)
-        if place in document.hidden or not shown.isprintable():
+        if place in document.hidden or not shown.isprintable() or len(shown) > LONGEST_NAME:
             shown = "the file"
         try:
             contents[place] = read(folder / name)

@@ -183,6 +183,11 @@ def test_any_bytes_are_settings_or_an_error(
     load(folder, source)
 
 
+@pytest.mark.parametrize("length", [255, 3000, 100_000])
+def test_a_file_name_without_end_is_not_repeated(folder: Path, length: int) -> None:
+    assert load(folder, WHOLE.replace("token_file: other", f"token_file: {'0' * length}").encode()) is None
+
+
 TARGET = b"targets: [{name: a, bucket: abc, endpoint: 'http://a'}]\n"
 
 
