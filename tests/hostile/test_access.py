@@ -5,6 +5,7 @@ the tables of that page, so the page cannot say anything else.
 """
 
 import re
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -118,7 +119,9 @@ async def test_every_route_has_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SETUPS)
-async def test_who_gets_what(tmp_path: Path, name: str, unlimited_writes: None) -> None:
+async def test_who_gets_what(
+    tmp_path: Path, name: str, unlimited_writes: None, record_property: Callable[[str, object], None]
+) -> None:
     rows, said = (CERTIFIED if SETUPS[name].certificates else ALONE), tables()[name]
     wrong, asked = [], 0
     async with exporter_of(tmp_path, SETUPS[name]) as exporter, AsyncExitStack() as stack:
@@ -140,6 +143,7 @@ async def test_who_gets_what(tmp_path: Path, name: str, unlimited_writes: None) 
                     assert not any(secret in text for secret in SECRETS)
     assert wrong == []
     assert asked > 500
+    record_property("requests", asked)
 
 
 async def ask(
