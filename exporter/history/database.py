@@ -23,6 +23,9 @@ LOCK_SECONDS = 1.0
 ROWS_AT_ONCE = 60
 """Rows by one statement: with 16 values each below the 999 that SQLite took before 3.32."""
 
+_HEADERS = (b"SQLite format 3\0", bytes(16), b"")
+"""What a history begins with: whole, as a power failure may leave it, or made but not yet written."""
+
 _ALONGSIDE = ("", "-wal", "-shm")
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -33,6 +36,16 @@ class HistoryUnavailableError(Exception):
 
 class NewerSchemaError(Exception):
     """A later version of this program wrote the file."""
+
+
+class ForeignFileError(sqlite3.DatabaseError):
+    """The file is somebody else's: it is left as it is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is no history of r2-exporter, and stays as it is: move it away, or name another file "
+            "with --storage.path"
+        )
 
 
 class CorruptError(sqlite3.DatabaseError):
@@ -47,10 +60,11 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """The one connection that writes, on a file of the current version; made if it is not there.
 
     Raises NewerSchemaError, sqlite3.Error, or OSError for a folder that is not there. A corrupt file is
-    kept aside first.
+    kept aside first, somebody else's is not touched.
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "the folder of the history is not there", str(path.parent))
+    _refuse_other_than_sqlite(path)
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)
@@ -149,7 +163,17 @@ def size_of(path: Path) -> int:
     return sum(part.stat().st_size for part in parts if part.exists())
 
 
+def _refuse_other_than_sqlite(path: Path) -> None:
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(16) not in _HEADERS:
+                raise ForeignFileError(path)
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and "r2_health_checks" not in tables:
+        raise ForeignFileError(path)
     found = _version_of(connection)
     _refuse_newer(path, found, VERSION)  # before anything in it is touched
     if found == 0:

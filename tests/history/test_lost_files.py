@@ -26,6 +26,8 @@ from tests.history.rig import (
     write,
 )
 
+HEADER = b"SQLite format 3\0"
+
 
 def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
@@ -109,8 +111,8 @@ def test_a_newer_file_in_its_place_is_left_alone_and_nothing_is_lost(path: Path,
         assert kept.state.dropped == 0
 
 
-@pytest.mark.parametrize("content", [b"this is no database\n" * 500, b"SQLite format 3\0" + b"\0" * 4080])
-def test_what_is_no_database_is_kept_aside_at_the_start(path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [bytes(4096), HEADER + bytes(4080), HEADER + b"no database\n" * 500])
+def test_what_is_no_database_any_more_is_kept_aside_at_the_start(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with keeping(path) as kept:
         assert kept.announce(event())
@@ -120,15 +122,43 @@ def test_what_is_no_database_is_kept_aside_at_the_start(path: Path, content: byt
     assert aside.read_bytes() == content
 
 
+@pytest.mark.parametrize("content", [b"targets: [{name: media}]\n", b"#!/bin/sh\n" * 500, b"x"])
+def test_what_never_was_a_database_stays_as_it_is(path: Path, tmp_path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with keeping(path) as kept:
+        kept.put(check())
+        kept.wait_until_down()
+        assert "is no history of r2-exporter" in kept.state.error
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
+        path.rename(tmp_path / "away")
+        kept.wait_until_written()
+        assert count(path) == 1
+    assert (tmp_path / "away").read_bytes() == content
+    assert not kept_aside(path)
+
+
+def test_a_database_of_another_program_stays_as_it_is(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE dashboards (title TEXT)")
+        other.execute(f"PRAGMA user_version = {VERSION}")
+    before = path.read_bytes()
+    with keeping(path) as kept:
+        kept.put(check())
+        kept.wait_until_down()
+        assert "is no history of r2-exporter" in kept.state.error
+    assert path.read_bytes() == before
+    assert not kept_aside(path)
+
+
 def test_the_log_of_what_is_no_database_is_kept_with_it(path: Path) -> None:
-    path.write_bytes(b"this is no database\n" * 500)
+    path.write_bytes(HEADER + b"this is no database\n" * 500)
     beside(path, "-wal").write_bytes(b"its log")
     beside(path, "-shm").write_bytes(b"its memory")
     with keeping(path) as kept:
         kept.keep(check())
         assert count(path) == 1
     aside = kept_aside(path)[0]
-    assert aside.read_bytes().startswith(b"this is no database")
+    assert aside.read_bytes().startswith(HEADER)
     assert beside(aside, "-wal").read_bytes() == b"its log"
     assert beside(aside, "-shm").exists()
 
@@ -142,13 +172,13 @@ def test_an_empty_file_becomes_a_history(path: Path) -> None:
 
 
 def test_two_corrupt_files_in_one_second_are_both_kept(path: Path) -> None:
-    for content in (b"first" * 1000, b"second" * 1000):
+    for content in (HEADER + b"first" * 1000, HEADER + b"second" * 1000):
         for suffix in ("", "-wal", "-shm"):
             beside(path, suffix).unlink(missing_ok=True)
         path.write_bytes(content)
         with keeping(path) as kept:
             kept.keep(check())
-    assert {aside.read_bytes()[:5] for aside in kept_aside(path) if aside.suffix[-1] != "m"} >= {
+    assert {aside.read_bytes()[16:21] for aside in kept_aside(path) if aside.suffix[-1] != "m"} >= {
         b"first",
         b"secon",
     }
