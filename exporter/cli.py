@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -69,6 +70,8 @@ def run_loop(work: Coroutine[object, object, T]) -> T:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # Its default is to end the process: until it can be obeyed, a reload waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     gc.disable()  # until all is loaded: there is no garbage yet, and much to look at
     from exporter.serve import serve  # noqa: PLC0415  `--help` need not wait for boto3
 

@@ -89,6 +89,7 @@ async def serve(
             )
             return 1
         loop.add_signal_handler(signal.SIGHUP, lambda: reloads.begin(_reload(server)))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         listening(server.urls)
         part = {} if shard.is_whole else {"shard": shard.number, "total_shards": shard.total}
         log.info("probing", targets=len(app.targets), version=__version__, **part)

@@ -1,5 +1,6 @@
 """The YAML reader: plain text with positions, every mistake at its line, no word of a secret."""
 
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -287,6 +288,7 @@ def test_reading_files(tmp_path: Path) -> None:
     good, latin = tmp_path / "good.yaml", tmp_path / "latin.yaml"
     good.write_bytes(b"\xef\xbb\xbfname: a\n")
     latin.write_bytes(b"name: a\n# caf\xe9\n")
+    os.mkfifo(tmp_path / "pipe.yaml")
     large = tmp_path / "large.yaml"
     large.write_bytes(b"#" * (5 << 20))
     assert read_text(good) == "name: a\n"
@@ -296,6 +298,7 @@ def test_reading_files(tmp_path: Path) -> None:
         (tmp_path, "is a folder, not a file; try demo"),
         (tmp_path / ("n" * 300), "cannot be read: File name too long"),
         (tmp_path / "a\0b", "is not a usable file name"),
+        (tmp_path / "pipe.yaml", "is a pipe, not a file"),
         (large, "is larger than 4 MiB"),
         (latin, "is not UTF-8 text"),
     ]

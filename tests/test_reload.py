@@ -22,6 +22,7 @@ from tests.running import (
     objects_in,
     running,
     serving_command,
+    spawned,
     target,
     until,
     write,
@@ -362,3 +363,24 @@ async def test_unusable_at_the_start_is_an_error_and_not_half_an_exporter(config
     with pytest.raises(ConfigError):
         async with running(config):
             raise AssertionError("it started")
+
+
+async def test_a_signal_during_the_start_is_a_reload_after_it(storage: str, config: Path) -> None:
+    """The signal's default ends a process, and that of a unit may come at any time."""
+    write(config, target("media", storage, new_bucket(storage)))
+    files = (f"--config.file={config}", f"--storage.path={config.with_name('r2-exporter.db')}")
+    async with spawned("serve", *files, "--web.listen-address=127.0.0.1:0") as exporter:
+        await until(lambda: holds(exporter.process.pid, signal.SIGHUP) or exporter.said("probing"))
+        assert not exporter.said("probing")
+        exporter.process.send_signal(signal.SIGHUP)
+        await until(
+            lambda: exporter.said("configuration reloaded") or exporter.process.returncode is not None
+        )
+        assert exporter.process.returncode is None
+
+
+def holds(pid: int, number: signal.Signals) -> bool:
+    """Whether a process lets a signal wait."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")]
+    return bool(int(mask, 16) >> (number - 1) & 1)

@@ -103,6 +103,8 @@ def read_text(path: FilePath, mend: str = "") -> str:
         return ConfigError(str(path), [Problem("", line, message)])
 
     try:
+        if path.is_fifo() and not path.is_relative_to("/dev"):  # whose writer may never come
+            raise error("is a pipe, not a file")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):

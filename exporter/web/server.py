@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 SHUTDOWN_SECONDS = 0.1
 """For answers under way, and once more for those that have to be cancelled."""
 PATIENCE = Patience()
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - to say so in the log
 
 
 class Server:
@@ -125,7 +126,7 @@ class Server:
         bound = listener.sockets[-1].getsockname()[1]
         url = f"{'https' if self._tls else 'http'}://{shown or 'localhost'}:{bound}"
         self.urls.append(url)
-        log.info("listening", url=url, interfaces="this one" if host else "all")
+        log.info("listening", url=url, interfaces="this one" if host not in _EVERYWHERE else "all")
 
     def _policy_of(self, config: WebConfig) -> AccessPolicy:
         api = self._app.settings.api
