@@ -42,7 +42,7 @@ soak-plain soak-dev: $(VENV)/.dev
 
 # What the suite attacks with for seconds, for so many times as long.
 soak-attacks: $(VENV)/.dev tools
-	@R2_EXPORTER_SOAK=$${R2_EXPORTER_SOAK:-20} exec $(BIN)/pytest --numprocesses=2 --dist=loadfile \
+	@R2_EXPORTER_SOAK=$${R2_EXPORTER_SOAK:-10} exec $(BIN)/pytest --numprocesses=2 --dist=loadfile \
 		tests/faults tests/hostile tests/test_masking.py
 
 lint: $(VENV)/.dev ## check style, formatting and types

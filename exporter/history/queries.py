@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from exporter.history.rollup import PERIODS, Sums, period_start
-from exporter.history.sums import COLUMNS, Total
+from exporter.history.sums import COLUMNS, add_row
 
 Connection = sqlite3.Connection
 Row = Mapping[str, Any]
@@ -70,7 +70,7 @@ def sums_between(
     connection: Connection, start: float, end: float, target: str | None = None
 ) -> dict[Pair, Sums]:
     """The sums by target and operation of the hours from `span_start(start, end)` to `end` (Unix seconds)."""
-    totals: dict[Pair, Total] = {}
+    sums: dict[Pair, Sums] = {}
     for period, first, last in _spans(start, end):
         rows = connection.execute(
             f"SELECT target, operation, {COLUMNS} FROM r2_operation_metrics "  # noqa: S608 - constants
@@ -79,9 +79,8 @@ def sums_between(
             {"period": period, "first": first, "last": last, "target": target},
         )
         for name, operation, *columns in rows:
-            total = totals.get((name, operation)) or totals.setdefault((name, operation), Total())
-            total.add(*columns)
-    return {pair: total.sums() for pair, total in totals.items()}
+            add_row(sums.setdefault((name, operation), Sums()), *columns)
+    return sums
 
 
 def breaker_events(connection: Connection, target: str | None, limit: int) -> list[Row]:

@@ -3,44 +3,20 @@
 Pure. Durations are in seconds, times Unix seconds.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from exporter.history.histogram import Histogram
+
 PERIODS: Mapping[str, int] = {"hour": 3600, "day": 86_400}
 """Seconds of each, aligned to UTC."""
-
-BUCKETS_PER_DOUBLING = 16
-"""A quantile is off by at most 2.2 %: half of a bucket that is 2^(1/16) wide, in the logarithm."""
-
-SHORTEST = 1e-6
-"""Durations below a microsecond count as one."""
 
 
 def period_start(period: str, at: float) -> int:
     """The beginning of the hour or day (UTC) that `at` lies in."""
     seconds = PERIODS[period]
     return int(at // seconds) * seconds  # the quotient of `/` is rounded, at times to the next period
-
-
-def bucket_of(duration: float) -> int:
-    """The bucket n with 2^((n-1)/16) < duration <= 2^(n/16)."""
-    return math.ceil(math.log2(max(duration, SHORTEST)) * BUCKETS_PER_DOUBLING)
-
-
-def quantile(histogram: Mapping[int, int], q: float) -> float:
-    """The duration that the share `q` of calls did not exceed; NaN without any.
-
-    It is the geometric middle of its bucket, as Prometheus' histogram_quantile takes it for native
-    histograms of this scheme.
-    """
-    rank = math.ceil(q * sum(histogram.values())) or 1
-    for bucket in sorted(histogram):
-        rank -= histogram[bucket]
-        if rank <= 0:
-            return math.pow(2.0, (bucket - 0.5) / BUCKETS_PER_DOUBLING)
-    return math.nan
 
 
 @dataclass(slots=True)
@@ -53,14 +29,14 @@ class Sums:
     duration_sum: float = 0.0
     duration_max: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
-    histogram: Counter[int] = field(default_factory=Counter)
+    histogram: Histogram = field(default_factory=Histogram)
 
     def check(self, duration: float, reason: str | None) -> None:
         """Adds a result; `reason` is None for a success."""
         self.checks += 1
         self.duration_sum += duration
         self.duration_max = max(self.duration_max, duration)
-        self.histogram[bucket_of(duration)] += 1
+        self.histogram.observe(duration)
         if reason is not None:
             self.failures += 1
             self.reasons[reason] += 1
@@ -73,7 +49,7 @@ class Sums:
         self.duration_sum += other.duration_sum
         self.duration_max = max(self.duration_max, other.duration_max)
         self.reasons.update(other.reasons)
-        self.histogram.update(other.histogram)
+        self.histogram.merge(other.histogram)
 
     @property
     def error_rate(self) -> float | None:
@@ -92,7 +68,7 @@ class Sums:
 
     def quantile(self, q: float) -> float | None:
         """Never beyond the longest duration, which is known exactly."""
-        return min(quantile(self.histogram, q), self.duration_max) if self.checks else None
+        return min(self.histogram.quantile(q), self.duration_max) if self.checks else None
 
 
 def merged(parts: Iterable[Sums]) -> Sums:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from exporter.history.rollup import PERIODS, Sums, period_start
-from exporter.history.sums import COLUMNS, Total
+from exporter.history.sums import COLUMNS, add_row
 from exporter.outcome import Operation
 
 Connection = sqlite3.Connection
@@ -84,15 +84,15 @@ def availability_since(connection: Connection, target: str, since: float) -> flo
 
 def sums_since(connection: Connection, target: str, since: float) -> dict[str, Sums]:
     """The sums of each operation from the hour of `since` on."""
-    totals: dict[str, Total] = {}
+    sums: dict[str, Sums] = {}
     rows = connection.execute(
         f"SELECT operation, {COLUMNS} FROM {_SUMS} AND period = 'hour' AND {_ANY} "  # noqa: S608 - constants
         "AND started_at >= :first",
         {"target": target, "first": period_start("hour", since)},
     )
     for operation, *columns in rows:
-        totals.setdefault(operation, Total()).add(*columns)
-    return {operation: total.sums() for operation, total in totals.items()}
+        add_row(sums.setdefault(operation, Sums()), *columns)
+    return sums
 
 
 def latest_checks(connection: Connection, target: str, limit: int) -> Sequence[Row]:

@@ -2,9 +2,7 @@
 
 import json
 import sqlite3
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from operator import add
+from collections.abc import Sequence
 from typing import Any
 
 from exporter.history.database import insert_many
@@ -71,62 +69,32 @@ class RunningSums:
 
 def sums_of(row: Sequence[Any]) -> Sums:
     """What a row's COLUMNS say."""
-    total = Total()
-    total.add(*row)
-    return total.sums()
+    sums = Sums()
+    add_row(sums, *row)
+    return sums
 
 
-class Total:
-    """The sum of many rows: a month of them is read at once, so a histogram stays a list of counts."""
-
-    __slots__ = ("_counts", "_first", "_sums")
-
-    def __init__(self) -> None:
-        self._sums = Sums()
-        self._first = 0
-        self._counts: list[int] = []
-
-    def add(
-        self,
-        checks: int,
-        failures: int,
-        skipped: int,
-        duration_sum: float,
-        duration_max: float,
-        reasons: str,
-        histogram: str,
-    ) -> None:
-        """Adds what a row's COLUMNS say."""
-        sums = self._sums
-        sums.checks += checks
-        sums.failures += failures
-        sums.skipped += skipped
-        sums.duration_sum += duration_sum
-        sums.duration_max = max(sums.duration_max, duration_max)
-        if failures:
-            sums.reasons.update(json.loads(reasons))
-        if checks:
-            first, *numbers = json.loads(histogram)
-            self._add(first, numbers)
-
-    def sums(self) -> Sums:
-        """All that was added."""
-        numbered = enumerate(self._counts, self._first)
-        self._sums.histogram = Counter({bucket: number for bucket, number in numbered if number})
-        return self._sums
-
-    def _add(self, first: int, numbers: Sequence[int]) -> None:
-        counts = self._counts
-        if not counts:
-            self._first = first
-        if first < self._first:
-            counts[:0] = [0] * (self._first - first)
-            self._first = first
-        begin = first - self._first
-        end = begin + len(numbers)
-        if end > len(counts):
-            counts.extend([0] * (end - len(counts)))
-        counts[begin:end] = map(add, counts[begin:end], numbers)
+def add_row(
+    sums: Sums,
+    checks: int,
+    failures: int,
+    skipped: int,
+    duration_sum: float,
+    duration_max: float,
+    reasons: str,
+    histogram: str,
+) -> None:
+    """Adds what a row's COLUMNS say."""
+    sums.checks += checks
+    sums.failures += failures
+    sums.skipped += skipped
+    sums.duration_sum += duration_sum
+    sums.duration_max = max(sums.duration_max, duration_max)
+    if failures:
+        sums.reasons.update(json.loads(reasons))
+    if checks:
+        first, *numbers = json.loads(histogram)
+        sums.histogram.add(first, numbers)
 
 
 def row_of(sums: Sums) -> tuple[Any, ...]:
@@ -138,13 +106,5 @@ def row_of(sums: Sums) -> tuple[Any, ...]:
         sums.duration_sum,
         sums.duration_max,
         json.dumps(sums.reasons) if sums.reasons else "{}",
-        _compact(_dense(sums.histogram)),
+        _compact(sums.histogram.row()),
     )
-
-
-def _dense(histogram: Mapping[int, int]) -> list[int]:
-    first, last = min(histogram, default=0), max(histogram, default=-1)
-    dense = [0] * (last - first + 1)
-    for bucket, count in histogram.items():
-        dense[bucket - first] = count
-    return [first, *dense]

@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.history.entries import Check, Skip
+from exporter.history.histogram import Histogram, bucket_of
 from exporter.history.queries import span_start, sums_between
-from exporter.history.rollup import PERIODS, Sums, bucket_of, merged, period_start
+from exporter.history.rollup import PERIODS, Sums, merged, period_start
 from exporter.history.sums import row_of, sums_of
 from exporter.outcome import Operation
 from tests.history.rig import DAY, HOUR, MIDNIGHT, check, in_memory, write
@@ -52,12 +53,30 @@ def test_the_rank_is_exact_at_any_number_of_calls(share: str) -> None:
         counted = Sums(
             checks=calls,
             duration_max=8.0,
-            histogram=Counter({bucket_of(1.0): rank, bucket_of(8.0): calls - rank}),
+            histogram=two(rank, calls - rank),
         )
         assert counted.quantile(float(share)) == pytest.approx(1.0, rel=HALF_A_BUCKET)
-        one_less = Counter({bucket_of(1.0): rank - 1, bucket_of(8.0): calls - rank + 1})
-        counted = Sums(checks=calls, duration_max=8.0, histogram=one_less)
+        counted = Sums(checks=calls, duration_max=8.0, histogram=two(rank - 1, calls - rank + 1))
         assert counted.quantile(float(share)) == pytest.approx(8.0, rel=HALF_A_BUCKET)
+
+
+@given(st.lists(st.tuples(st.integers(-400, 400), st.lists(st.integers(0, 2**40), max_size=20))))
+def test_counts_are_added_bucket_by_bucket(parts: list[tuple[int, list[int]]]) -> None:
+    histogram, counted = Histogram(), Counter[int]()
+    for first, counts in parts:
+        histogram.add(first, counts)
+        counted.update(dict(enumerate(counts, first)))
+    first, *dense = histogram.row()
+    assert +Counter(dict(enumerate(dense, first))) == +counted
+    again = Histogram()
+    again.merge(histogram)
+    assert again == histogram
+
+
+def two(short: int, long: int) -> Histogram:
+    """So many durations of a second, and so many of eight."""
+    between = bucket_of(8.0) - bucket_of(1.0) - 1
+    return Histogram(bucket_of(1.0), [short, *[0] * between, long])
 
 
 @given(DURATIONS)
