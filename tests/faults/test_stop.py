@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,16 +115,20 @@ async def test_what_is_under_way_is_no_failure_and_leaves_nothing_behind(
 
 
 async def test_a_reload_that_hangs_ends_with_it(tmp_path: Path) -> None:
-    """The configuration's file has become one that never ends, such as a pipe that nobody writes to."""
+    """A file with a secret hangs, as on a mount whose server is gone; here it is a pipe under /dev."""
     async with fault_server() as storage:
-        config = write(tmp_path / "exporter.yaml", probed("media", storage.endpoint))
-        async with serving_command(config) as exporter:
-            config.unlink()
-            os.mkfifo(config)
-            exporter.process.send_signal(signal.SIGHUP)
-            async with asyncio.timeout(DEADLINE):
-                writer = await asyncio.to_thread(open, config, "w")  # once there is a reader
-            with writer:
-                assert await seconds_to_end(exporter) < TIMEOUT + 1, exporter.lines
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+            secret = Path(folder) / "secret"
+            secret.write_text("kept\n")
+            media = probed("media", storage.endpoint) | {"secret_access_key_file": str(secret)}
+            del media["secret_access_key"]
+            async with serving_command(write(tmp_path / "exporter.yaml", media)) as exporter:
+                secret.unlink()
+                os.mkfifo(secret)
+                exporter.process.send_signal(signal.SIGHUP)
+                async with asyncio.timeout(DEADLINE):
+                    writer = await asyncio.to_thread(open, secret, "w")  # once there is a reader
+                with writer:
+                    assert await seconds_to_end(exporter) < TIMEOUT + 1, exporter.lines
     assert not exporter.said("tasks are left behind"), exporter.lines
     assert not exporter.said("Traceback"), exporter.lines
