@@ -39,8 +39,8 @@ class Fragile:
         self.failing = dict.fromkeys(operations, (status, code))
 
     def requests(self) -> list[Operation]:
-        """What has arrived since the last call."""
-        arrived = self.server.operations()
+        """What has arrived since the last call, but for the pages that a sweep, at its time, asks for."""
+        arrived = [each.operation for each in self.server.seen if "encoding-type=url" not in each.path]
         self.server.seen.clear()
         return arrived
 
