@@ -23,6 +23,9 @@ LOCK_SECONDS = 1.0
 ROWS_AT_ONCE = 60
 """Rows by one statement: with 16 values each below the 999 that SQLite took before 3.32."""
 
+SMALLEST = 512
+"""Bytes of a database's smallest page. SQLite takes the shortest files for empty, and writes over them."""
+
 _HEADERS = (b"SQLite format 3\0", bytes(16), b"")
 """What a history begins with: whole, as a power failure may leave it, or made but not yet written."""
 
@@ -64,13 +67,16 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "the folder of the history is not there", str(path.parent))
-    _refuse_other_than_sqlite(path)
+    if path.exists() and 0 < path.stat().st_size < SMALLEST:
+        raise ForeignFileError(path)
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)
     except BaseException as error:
         try:
             if isinstance(error, sqlite3.Error) and is_corrupt(error):
+                if not _begins_as_a_history(path):
+                    raise ForeignFileError(path) from error
                 raise CorruptError(str(error), keep_aside(path)) from error
             raise
         finally:
@@ -163,11 +169,13 @@ def size_of(path: Path) -> int:
     return sum(part.stat().st_size for part in parts if part.exists())
 
 
-def _refuse_other_than_sqlite(path: Path) -> None:
-    if path.exists():
-        with path.open("rb") as file:
-            if file.read(16) not in _HEADERS:
-                raise ForeignFileError(path)
+def _begins_as_a_history(path: Path) -> bool:
+    """Asked only of what SQLite cannot read: closing a file lets go of all locks that this process has on it.
+
+    https://www.sqlite.org/howtocorrupt.html
+    """
+    with path.open("rb") as file:
+        return file.read(16) in _HEADERS
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
