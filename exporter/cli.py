@@ -3,16 +3,19 @@
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
 from exporter import __version__, logs
 from exporter.config import ConfigError, Settings, dump, load_settings
+from exporter.log_handler import ThreadedHandler
 from exporter.shard import Shard, ordinal
 
 UNUSABLE = 2
@@ -75,16 +78,21 @@ def _serve(options: argparse.Namespace) -> int:
     gc.disable()  # until all is loaded: there is no garbage yet, and much to look at
     from exporter.serve import serve  # noqa: PLC0415  `--help` need not wait for boto3
 
-    logs.configure(options.log_level, options.log_format, sys.stderr)
-    return run_loop(
-        serve(
-            _loader(options),
-            options.storage,
-            options.listen or [parse_listen(DEFAULT_LISTEN)],
-            options.web_config,
-            shard=_shard(options),
+    listen = options.listen or [parse_listen(DEFAULT_LISTEN)]
+    with _logging(options):
+        return run_loop(
+            serve(_loader(options), options.storage, listen, options.web_config, shard=_shard(options))
         )
-    )
+
+
+@contextmanager
+def _logging(options: argparse.Namespace) -> Iterator[None]:
+    handler = ThreadedHandler(sys.stderr.fileno())
+    logs.configure(options.log_level, options.log_format, handler)
+    try:
+        yield
+    finally:
+        handler.flush()  # before anybody else writes there
 
 
 def _shard(options: argparse.Namespace) -> Shard:
@@ -100,9 +108,9 @@ def _demo(options: argparse.Namespace) -> int:
     from exporter.demo import DemoError  # noqa: PLC0415  as above
     from exporter.serve import demo  # noqa: PLC0415
 
-    logs.configure(options.log_level, options.log_format, sys.stderr)
     try:
-        return run_loop(demo(options.listen or [parse_listen(DEMO_LISTEN)], options.web_config))
+        with _logging(options):
+            return run_loop(demo(options.listen or [parse_listen(DEMO_LISTEN)], options.web_config))
     except DemoError as error:
         print(f"r2-exporter demo: {error}", file=sys.stderr)
         return 1
@@ -111,7 +119,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from exporter.check import check  # noqa: PLC0415  as above
 
-    logs.configure("error", options.log_format, sys.stderr)
+    logs.configure("error", options.log_format, logging.StreamHandler(sys.stderr))
     return run_loop(check(_loader(options)(), options.target, options.output))
 
 

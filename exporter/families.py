@@ -204,6 +204,10 @@ class Families:
             "r2_exporter_schedule_lateness_max_seconds",
             "Largest lateness of a run of probes in the last minute.",
         )
+        self.log_lost = registry.counter(
+            "r2_exporter_log_lines_lost_total",
+            "Lines of the log that could not be written: nobody took them, or the disk did not.",
+        )
         self.in_flight = registry.gauge("r2_exporter_probes_in_flight", "Operations being probed right now.")
         self.reload_successful = registry.gauge(
             "r2_exporter_config_last_reload_successful",

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Literal, TextIO
+from typing import Literal
 
 import structlog
 from pydantic import Secret, SecretBytes, SecretStr
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from exporter.log_handler import ThreadedHandler
 from exporter.masking import MASK, is_secret_key, mask
 
 LEVELS = {
@@ -28,8 +29,8 @@ _QUIET_LOGGERS = ("botocore", "boto3", "s3transfer", "urllib3", "aiohttp.access"
 _FIRST_KEYS = ("ts", "level", "msg", "logger")
 
 
-def configure(level: str, fmt: Literal["logfmt", "json"], stream: TextIO) -> None:
-    """Send every logger of the process to `stream` in one form; calling again replaces it.
+def configure(level: str, fmt: Literal["logfmt", "json"], handler: logging.Handler) -> None:
+    """Send every logger of the process to `handler` in one form; calling again replaces it.
 
     `level` is one of `LEVELS`. Raises KeyError for another level. Lines carry `ts` (RFC 3339,
     UTC, milliseconds), `level`, `msg` and `logger`, then the event's own fields.
@@ -43,7 +44,6 @@ def configure(level: str, fmt: Literal["logfmt", "json"], stream: TextIO) -> Non
         _redact,
         renderer,
     ]
-    handler = logging.StreamHandler(stream)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=stages))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -61,6 +61,11 @@ def configure(level: str, fmt: Literal["logfmt", "json"], stream: TextIO) -> Non
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def lost() -> int:
+    """Lines that could not be written since the process began."""
+    return sum(each.lost for each in logging.getLogger().handlers if isinstance(each, ThreadedHandler))
 
 
 def _add_origin(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

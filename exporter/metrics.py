@@ -48,6 +48,7 @@ class Metrics:
         self._largest_lag = WindowMax(WINDOW)
         self._largest_lateness = WindowMax(WINDOW)
         self._history = HistoryState()
+        self._log_lost = 0
         self.set_shard(WHOLE)
 
     def set_target(
@@ -255,6 +256,11 @@ class Metrics:
         families.history_dropped.labels().inc(state.dropped - before.dropped)
         families.history_seconds.labels().inc(state.write_seconds - before.write_seconds)
         self._history = state
+
+    def log_lost(self, lines: int) -> None:
+        """Take how many lines of the log could not be written so far."""
+        self._families.log_lost.labels().inc(lines - self._log_lost)
+        self._log_lost = lines
 
     def config_loaded(self, success: bool, now: float) -> None:
         """Take the result of loading the configuration, at Unix time `now`."""

@@ -19,13 +19,14 @@ from typing import Any
 
 import structlog
 
-from exporter import __version__
+from exporter import __version__, logs
 from exporter.app import App
 from exporter.background import Background
 from exporter.config import ConfigError, Settings, load_settings
 from exporter.demo import DemoStorage
 from exporter.history import NewerSchemaError
 from exporter.memory import give_back_what_is_freed
+from exporter.metrics import Metrics
 from exporter.shard import WHOLE, Shard
 from exporter.web.server import Server
 
@@ -76,7 +77,8 @@ async def serve(
         log.error("the history cannot be used", cause=str(error))
         return 2
     keep_the_loop_free()
-    reloads = Background()
+    beside = Background()
+    beside.begin(_count_lost_lines(app.metrics))
     try:
         try:
             await server.start()
@@ -88,7 +90,7 @@ async def serve(
                 mend="choose another with --web.listen-address",
             )
             return 1
-        loop.add_signal_handler(signal.SIGHUP, lambda: reloads.begin(_reload(server)))
+        loop.add_signal_handler(signal.SIGHUP, lambda: beside.begin(_reload(server)))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         listening(server.urls)
         part = {} if shard.is_whole else {"shard": shard.number, "total_shards": shard.total}
@@ -96,7 +98,7 @@ async def serve(
         await stopping.wait()
         log.info("stopping")
     finally:
-        await reloads.end()
+        await beside.end()
         # The web side goes last: until then /-/ready says 503 and /metrics what the last probes found.
         await app.stop()
         await server.stop()
@@ -126,7 +128,6 @@ async def leave_stuck_threads(status: int) -> None:
         await asyncio.sleep(0.01)
     log.warning("threads are left behind", threads=stuck)
     logging.shutdown()
-    sys.stderr.flush()
     os._exit(status)
 
 
@@ -179,6 +180,12 @@ r2-exporter demo: two buckets, one of which plays an outage every few minutes. C
 """,
         flush=True,
     )
+
+
+async def _count_lost_lines(metrics: Metrics) -> None:
+    while True:
+        metrics.log_lost(logs.lost())
+        await asyncio.sleep(1)
 
 
 async def _reload(server: Server) -> None:

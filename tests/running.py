@@ -229,9 +229,10 @@ async def running(
 
 @dataclass(slots=True)
 class Spawned:
-    """A command under way; `lines` grows by what it writes to standard error."""
+    """A command under way; `lines` grows by what it writes to standard error, as long as `log` is read."""
 
     process: Process
+    log: asyncio.ReadTransport
     lines: list[str] = field(default_factory=list)
 
     def said(self, *words: str) -> list[str]:
@@ -260,20 +261,27 @@ async def spawned(
 
     `program` is for those who start it in another way: what Python is given before `arguments`.
     """
+    ours, its = os.pipe()
+    log = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(log), os.fdopen(ours, "rb")
+    )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *program, *arguments),
         stdout=PIPE,
-        stderr=PIPE,
+        stderr=its,
         env=_surroundings() | dict(env or {}),
     )
-    it = Spawned(process)
-    reading = asyncio.create_task(_read_lines(process, it.lines))
+    os.close(its)
+    it = Spawned(process, transport)
+    reading = asyncio.create_task(_read_lines(log, it.lines))
     try:
         yield it
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+        transport.resume_reading()
         await reading
 
 
@@ -282,9 +290,8 @@ def _surroundings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
 
 
-async def _read_lines(process: Process, lines: list[str]) -> None:
-    assert process.stderr is not None
-    async for line in process.stderr:
+async def _read_lines(log: asyncio.StreamReader, lines: list[str]) -> None:
+    async for line in log:
         lines.append(line.decode().rstrip("\n"))
 
 

@@ -31,7 +31,7 @@ def restored_logging() -> Iterator[None]:
 
 def configured(fmt: str = "logfmt", level: str = "debug") -> io.StringIO:
     stream = io.StringIO()
-    logs.configure(level, "json" if fmt == "json" else "logfmt", stream)
+    logs.configure(level, "json" if fmt == "json" else "logfmt", logging.StreamHandler(stream))
     return stream
 
 
@@ -88,7 +88,7 @@ def test_loggers_that_print_signatures_stay_quiet_at_debug(name: str) -> None:
 
 def test_unknown_level_is_a_key_error() -> None:
     with pytest.raises(KeyError):
-        logs.configure("loud", "logfmt", io.StringIO())
+        logs.configure("loud", "logfmt", logging.StreamHandler(io.StringIO()))
 
 
 @pytest.mark.parametrize("fmt", ["logfmt", "json"])

@@ -258,7 +258,7 @@ async def test_a_defect_says_no_planted_secret(tmp_path: Path, monkeypatch: pyte
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
     media = target("media", "http://127.0.0.1:1", "media", secret_access_key=SECRET_KEY)
     try:
-        logs.configure("debug", "logfmt", lines)
+        logs.configure("debug", "logfmt", logging.StreamHandler(lines))
         async with running(write(tmp_path / "exporter.yaml", media)) as exporter:
             status, text = await exporter.get("/probe?target=media")
     finally:

@@ -155,7 +155,7 @@ def held(config: Path) -> Iterator[Held]:
 def logging_to(fmt: Literal["logfmt", "json"], level: str = "debug") -> Iterator[io.StringIO]:
     root, stream = logging.getLogger(), io.StringIO()
     before = root.handlers[:], root.level
-    logs.configure(level, fmt, stream)
+    logs.configure(level, fmt, logging.StreamHandler(stream))
     try:
         yield stream
     finally:

@@ -94,8 +94,8 @@ class Soak:
 
     @property
     def may_run(self) -> int:
-        """Threads: those of the event loop's pool, of the history, and the main one."""
-        return min(32, (os.cpu_count() or 1) + 4) + 8
+        """Threads: those of the event loop's pool, of the history and the log, and the main one."""
+        return min(32, (os.cpu_count() or 1) + 4) + 9
 
     @property
     def exporter(self) -> Spawned:
