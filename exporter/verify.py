@@ -1,7 +1,7 @@
 """Is this answer what was promised? Content checks of GET, HEAD and LIST after, or without, a PUT."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporter.keys import ProbeKey
 from exporter.outcome import Failure, Operation, Reason
@@ -14,7 +14,7 @@ from exporter.s3.xml import GarbageError, parse_listing
 class Written:
     """What this run's PUT sent. `stored` says that the storage confirmed it; else it may exist or not."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     etag: str
     stored: bool
 

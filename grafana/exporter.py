@@ -189,11 +189,14 @@ def _queue() -> Panel:
 def _written() -> Panel:
     written = of("r2_exporter_history_written_total")
     dropped = of("r2_exporter_history_dropped_total")
+    unlogged = of("r2_exporter_log_lines_lost_total")
     return lines(
         "Results written and dropped",
-        "Results and events a second; what was dropped is missing in the history for good.",
+        "Results and events a second; what was dropped is missing in the history for good. And lines of the "
+        "log that nobody took.",
         Query(f"sum(rate({written}[{PACE}]))", "written"),
         Query(f"sum(rate({dropped}[{PACE}]))", "dropped"),
+        Query(f"sum(rate({unlogged}[{PACE}]))", "log lines lost"),
         unit="ops",
     )
 

@@ -31,6 +31,8 @@ SECRET = "wJalrXUtnFEMI/K7MDENG"
 SESSION_TOKEN = "FwoGZXIvYXdzEBYaD"
 LOOPBACK = (("127.0.0.1", 0),)
 PROGRAM = ("-m", "exporter")
+LONGEST_LINE = 64 << 20
+"""Bytes of one line of a log: far more than may be, so that the test that looks for it can see it."""
 HOP_BY_HOP = {"connection", "transfer-encoding", "server", "date"}
 
 
@@ -262,7 +264,7 @@ async def spawned(
     `program` is for those who start it in another way: what Python is given before `arguments`.
     """
     ours, its = os.pipe()
-    log = asyncio.StreamReader()
+    log = asyncio.StreamReader(limit=LONGEST_LINE)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(log), os.fdopen(ours, "rb")
     )

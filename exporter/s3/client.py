@@ -5,7 +5,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
@@ -29,7 +29,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)  # of a listing, megabytes
     truncated: bool = False
     certificate_expiry: float | None = None
     clock_skew: float | None = None

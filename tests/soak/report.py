@@ -13,6 +13,9 @@ LONG = 1800.0
 FILLING = 24.0
 """MiB that a shorter run may add."""
 
+LONGEST_LINE = 16 << 10
+"""Characters of a line of the log: where most that collect logs cut it."""
+
 
 def figures(soaked: Soaked) -> Iterator[Figure]:
     plan, soak, page = soaked.plan, soaked.soak, soaked.page
@@ -53,6 +56,7 @@ def figures(soaked: Soaked) -> Iterator[Figure]:
     yield Figure("objects more at the last", last.objects - first.objects)
     yield Figure("objects that were garbage at the end", last.objects - collected.objects)
     yield Figure("log lines", len(soak.exporter.lines))
+    yield Figure("characters of the longest", max(map(len, soak.exporter.lines)), LONGEST_LINE)
     yield Figure("log lines that should not be", len(bad_lines(soak.exporter.lines)), 0)
     slow = slow_steps(soak.exporter.lines)
     yield Figure("steps of the loop that asyncio calls slow", len(slow))
