@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 
 from exporter.outcome import Operation
+from tests.faults.clock import Clock
 from tests.faults.kinds import KINDS
 from tests.faults.server import FaultServer, fault_server, later
 from tests.faults.watch import Page, Watch, assert_history_agrees, quiet_names
@@ -21,7 +22,7 @@ from tests.running import Client, eventually, serving_command, target, until, wr
 
 NAMES = quiet_names(5)
 INTERVAL = 1.0
-FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1"
+DAY = 86_400
 EVERYTHING = [str(operation) for operation in Operation]
 
 
@@ -115,17 +116,16 @@ async def test_without_file_descriptors_probes_are_skipped_and_scrapes_go_on(tmp
 
 async def test_a_clock_that_is_set_changes_no_turn_and_no_verdict(tmp_path: Path) -> None:
     """The wall clock goes back and forth by libfaketime; the monotonic one cannot be set."""
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    env = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-    async with machine(tmp_path, **env, FAKETIME_DONT_FAKE_MONOTONIC="1", FAKETIME_DONT_RESET="1") as it:
+    clock = Clock(tmp_path / "clock", wall_only=True)
+    clock.set(0)
+    async with machine(tmp_path, **clock.env) as it:
         first = await it.watch.settled()
         shown = set()
         for days in (1, -1, 20, -20, -365, 29, 0):
-            clock.write_text(f"{days:+}d")
+            clock.set(days * DAY)
             await asyncio.sleep(1.1)
             page = await it.watch.scrape()
-            shown.add(round((last_run(page) - time.time()) / 86_400))
+            shown.add(round((last_run(page) - time.time()) / DAY))
         last = await it.watch.settled()
         it.watch.assert_each_turn_counted_once(first, last)
         assert len(shown) > 3, shown  # the clock was set indeed

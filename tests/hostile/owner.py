@@ -18,35 +18,12 @@ from urllib.parse import unquote
 import aiohttp
 
 from exporter.outcome import Operation
+from tests.faults.clock import Clock
 from tests.hostile.tempting import SHAPE
 from tests.running import Client, serving_command, target
 
-FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1"
 Objects = dict[str, list[list[str]]]
 """What a storage holds: its keys, each with its bucket before it, and their versions."""
-
-
-@dataclass(slots=True)
-class Clock:
-    """The clocks, the monotonic one too, of the processes that have `env`: they can be moved on."""
-
-    file: Path
-    ahead: float = 0.0
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        return {
-            "LD_PRELOAD": FAKETIME,
-            "FAKETIME_TIMESTAMP_FILE": str(self.file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_RESET": "1",
-        }
-
-    def move(self, seconds: float) -> None:
-        self.ahead += seconds
-        fresh = self.file.with_suffix(".fresh")
-        fresh.write_text(f"{self.ahead:+.0f}\n")
-        fresh.replace(self.file)  # who reads it meanwhile reads the one or the other
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.clock import Clock
 from tests.hostile.effort import times
-from tests.hostile.owner import Clock, Owner, changed_by_us, life, probing, storage_of
+from tests.hostile.owner import Owner, changed_by_us, life, probing, storage_of
 from tests.hostile.tempting import tempting
 from tests.running import DEADLINE, eventually, serving_command, write
 from tests.stores import key_at
