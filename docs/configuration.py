@@ -136,7 +136,7 @@ alertmanager:
     Part(
         "history",
         HistorySettings,
-        "An SQLite file, at `--storage.path`.",
+        "An SQLite file, at `--storage.path`, of one exporter alone.",
         """\
 history:
   retention: 90d

@@ -164,7 +164,8 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("r2-exporter.db"),
         metavar="FILE",
-        help="the history, an SQLite database; made if it is not there (default: %(default)s)",
+        help="the history, an SQLite database of this exporter alone; made if it is not there "
+        "(default: %(default)s)",
     )
     _add_shard(serve)
     _add_web(serve, DEFAULT_LISTEN)

@@ -23,6 +23,7 @@ from exporter.history.database import (
     remove_log,
     size_of,
 )
+from exporter.history.lock import Lock
 from exporter.history.retention import BelievedClock, Retention, trim
 from exporter.history.sums import RunningSums
 from exporter.history.transaction import commit, is_of_the_file, salvaged
@@ -71,6 +72,7 @@ class Writer:
         self._suspected = False
         self._state = HistoryState()
         self._connection: sqlite3.Connection | None = None
+        self._lock = Lock(path)
         self._opened: tuple[Identity, Identity] = (None, None)
         self._sums = RunningSums()
         self._thread = threading.Thread(target=self._run, name="history-writer", daemon=True)
@@ -114,6 +116,7 @@ class Writer:
                 self._trim()
         _tell(self._backlog.close(), written=False, answers=[])
         self._close()
+        self._lock.release()
 
     def _write(self, batch: Batch) -> None:
         began = time.perf_counter()
@@ -160,7 +163,7 @@ class Writer:
         if self._connection is not None and _identities(self.path) != self._opened:
             self._leave()
         if self._connection is None:
-            self._connection = open_for_writing(self.path)
+            self._connection = self._open_alone()
             self._opened = _identities(self.path)
             self._state = replace(self._state, opened=self._state.opened + 1)
             self._sums.forget()
@@ -168,6 +171,14 @@ class Writer:
             check(self._connection)
             self._suspected = False
         return self._connection
+
+    def _open_alone(self) -> sqlite3.Connection:
+        self._lock.take()
+        try:
+            return open_for_writing(self.path)
+        except BaseException:
+            self._lock.release()  # it may be somebody else's file
+            raise
 
     def _leave(self) -> None:
         """Closes a file that was removed or replaced, or lost its write-ahead log."""
