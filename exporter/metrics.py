@@ -49,6 +49,7 @@ class Metrics:
         self._largest_lateness = WindowMax(WINDOW)
         self._history = HistoryState()
         self._log_lost = 0
+        self.log_lost(0)
         self.set_shard(WHOLE)
 
     def set_target(

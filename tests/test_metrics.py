@@ -162,6 +162,7 @@ FAMILIES = {
     "r2_exporter_history_size_bytes": "gauge",
     "r2_exporter_history_written": "counter",
     "r2_exporter_history_dropped": "counter",
+    "r2_exporter_log_lines_lost": "counter",
     "r2_exporter_history_write_seconds": "counter",
     "r2_exporter_probes_in_flight": "gauge",
     "r2_exporter_notifications_sent": "counter",
