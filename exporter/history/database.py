@@ -32,6 +32,15 @@ _HEADERS = (b"SQLite format 3\0", bytes(16), b"")
 _ALONGSIDE = ("", "-wal", "-shm")
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+_WRITABLE = "it must be a file that this user may write, in a folder that it may write"
+_MENDS = {
+    sqlite3.SQLITE_CANTOPEN: _WRITABLE,
+    sqlite3.SQLITE_READONLY: _WRITABLE,
+    sqlite3.SQLITE_FULL: "make room, or lower history.max_size and history.retention",
+    sqlite3.SQLITE_BUSY: "end the program that holds the file locked",
+    sqlite3.SQLITE_IOERR: "the disk fails: the system's log knows more",
+}
+
 
 class HistoryUnavailableError(Exception):
     """The history cannot be written or read now; the message says why."""
@@ -67,7 +76,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "the folder of the history is not there", str(path.parent))
-    if path.exists() and 0 < path.stat().st_size < SMALLEST:
+    if path.is_file() and 0 < path.stat().st_size < SMALLEST:
         raise ForeignFileError(path)
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
@@ -130,6 +139,13 @@ def is_corrupt(error: Exception) -> bool:
 def is_read_only(error: Exception) -> bool:
     """Whether an error says that the file may not be written."""
     return _code(error) == sqlite3.SQLITE_READONLY
+
+
+def mend_of(error: Exception) -> str:
+    """What an operator can do about an error that does not say so itself; "" if it does."""
+    if isinstance(error, FileNotFoundError):
+        return "make the folder, or name another file with --storage.path"
+    return _MENDS.get(_code(error), "")
 
 
 def check(connection: sqlite3.Connection) -> None:

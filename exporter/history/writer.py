@@ -19,6 +19,7 @@ from exporter.history.database import (
     is_corrupt,
     is_read_only,
     keep_aside,
+    mend_of,
     open_for_writing,
     remove_log,
     size_of,
@@ -221,7 +222,8 @@ class Writer:
         since = self._clock() if first else self._state.failed_since
         self._state = replace(self._state, up=False, error=str(error), failed_since=since)
         if first:
-            log.error("the history cannot be written now", file=str(self.path), cause=str(error))
+            mend = {"mend": what} if (what := mend_of(error)) else {}
+            log.error("the history cannot be written now", file=str(self.path), cause=str(error), **mend)
 
     def _keep_aside(self, error: Exception) -> None:
         try:
