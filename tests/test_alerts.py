@@ -363,6 +363,25 @@ def test_the_first_request_id_of_failures_in_a_row_stands_for_all() -> None:
     assert alerts.evaluate(START + 5)[0].alert.request_id == "put-0"
 
 
+def test_what_failed_before_the_recovery_is_not_told_again() -> None:
+    alerts = degraded()
+    feed(alerts, START + 30)
+    assert set(alerts.active) == {RECOVERED}
+    assert feed(alerts, START + 60, (DELETE,)) == []
+    [raised_anew, _] = feed(alerts, START + 90, (PUT, DELETE), Reason.CONNECT)
+    assert raised_anew.alert.message == "2 of 3 operations fail: put, delete; connect"
+
+
+def test_the_reason_told_is_that_of_operations_that_fail_still() -> None:
+    alerts = TargetAlerts(target(), START)
+    alerts.observe(outcome(PUT, Reason.CLIENT, request_id="old", s3_code="NoSuchBucket"), START)
+    feed(alerts, START + 30)
+    alerts.observe(outcome(DELETE, Reason.CONNECT), START + 60)
+    [change] = alerts.evaluate(START + 60)
+    assert change.alert.operations == (PUT, DELETE)
+    assert (change.alert.reason, change.alert.request_id) == (Reason.CONNECT, "")
+
+
 # --- by hand ---
 
 

@@ -1,6 +1,7 @@
 """What is so of a target now: whether there is cause for an alert, and whether there clearly is none.
 
-- service_degraded: two operations failed within two minutes, and one fails still. Over when none fails.
+- service_degraded: two operations failed within two minutes and since the last recovery, and one fails
+  still. Over when none fails.
 - circuit_breaker_open: it is not closed, and a trial failed or 90 s have passed. Over when it is closed.
 - high_error_rate, slow_response: of the long window (5 minutes, or what ten operations take) and of its
   latest two fifths a larger share is bad than allowed, at least 3 of at least 10. Over once the share in the
@@ -194,14 +195,19 @@ class Conditions:
         is_errors = kind is AlertType.HIGH_ERROR_RATE
         return self._settings.alerts.error_rate_threshold if is_errors else SLOW_SHARE
 
-    def failing(self, now: float) -> dict[Operation, Why]:
-        """The operations that failed within the last two minutes or fail still, and why."""
+    def failing(self, now: float, lately: float = LATELY) -> dict[Operation, Why]:
+        """The operations that fail still, or did within so many seconds since the last recovery, and why."""
         known = ((each, self._latest.get(each)) for each in self._settings.probe.operations)
         return {
             operation: latest.why
             for operation, latest in known
-            if latest and latest.why and (latest.fails or latest.failed_until + LATELY > now)
+            if latest and latest.why and (latest.fails or latest.failed_until + lately > now)
         }
+
+    def recovered(self) -> None:
+        """Everything works again, and it is known: what failed until now is no part of what may come."""
+        for latest in self._latest.values():
+            latest.failed_until = -math.inf
 
     def slow(self, now: float) -> tuple[Operation, ...]:
         """The operations that were slow within the window."""

@@ -187,6 +187,7 @@ class TargetAlerts:
         if since is None or self._in_trouble or not self._conditions.works:
             return []
         self._trouble_since = None
+        self._conditions.recovered()
         if not self._settings.alerts.on_recovery:
             return []
         return self._raise(recovered(self._settings.name, now - since), now)

@@ -18,7 +18,7 @@ def worded(
         limit = f"took over {settings.alerts.slow_response_threshold:g} s"
         return Alert(settings.name, kind, f"{_share_of(kind, conditions, now)} {limit}{_list_of(slow)}", slow)
     failing = conditions.failing(now)
-    why = _top(failing.values(), before)
+    why = _top((conditions.failing(now, lately=0) or failing).values(), before)
     match kind:
         case AlertType.CIRCUIT_BREAKER_OPEN:
             message = "the circuit breaker is open"
