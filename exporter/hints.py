@@ -1,4 +1,4 @@
-"""What to check when the storage refuses: one sentence for each S3 error code that has one.
+"""What to check when an operation fails: by S3's error code, by status, or by what became of the connection.
 
 R2's codes: https://developers.cloudflare.com/r2/api/error-codes/
 S3's codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
@@ -6,6 +6,22 @@ S3's codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#
 
 from exporter.s3.xml import S3Error
 
+NO_S3 = (
+    "What answers may be no S3, or not at this place: check `endpoint` for a stray path or another port, and "
+    "what stands between."
+)
+ALTERED = (
+    "What came back is not what was written: look for a cache or a proxy that alters answers. If there is "
+    "none, give the storage's support the request id."
+)
+_SERVER = (
+    "The storage's own trouble, nothing to set here: see its status page (R2: "
+    "https://www.cloudflarestatus.com), and give its support the request id."
+)
+_UNKNOWN = "The storage documents this code, and its support can look up the request id."
+_SLOW = (
+    "See which phase takes how long, on the way or in the storage; raise `timeout` if this is its usual pace."
+)
 _BY_CODE = {
     "AccessDenied": (
         "The keys are known but may not do this. On R2, give the API token Object Read & Write for this very "
@@ -28,6 +44,7 @@ _BY_CODE = {
         "Check `bucket`, and on R2 that it lives in this account_id and jurisdiction: a bucket made in the "
         "EU is found at the EU endpoint only."
     ),
+    "NoSuchKey": NO_S3,
     "NotEntitled": "The Cloudflare account has no R2 subscription.",
     "NotImplemented": (
         "The storage refused a feature of the request. R2 does not take x-amz-checksum-* headers and "
@@ -35,6 +52,7 @@ _BY_CODE = {
     ),
     "ObjectLockedByBucketPolicy": "A bucket lock rule covers the probe's prefix: change one of them.",
     "RequestTimeTooSkewed": "Set this machine's clock by NTP: a signature is good for 15 minutes.",
+    "RequestTimeout": _SLOW,
     "SignatureDoesNotMatch": (
         "The access key ID is known but the secret is not its secret: copy it again, mind a line end or a "
         "space. On R2 the secret is shown once, when the API token is made. A proxy that rewrites headers "
@@ -57,8 +75,8 @@ _BY_STATUS = {
     501: _BY_CODE["NotImplemented"],
 }
 
-
 _BY_WORDS = {
+    "proxy": "Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the environment.",
     "cannot connect": (
         "Check the address and port in `endpoint`, that the storage runs, and what stands between: a "
         "firewall or a proxy."
@@ -67,11 +85,20 @@ _BY_WORDS = {
     "WRONG_VERSION_NUMBER": "The other side speaks no TLS: write http:// in `endpoint`, or another port.",
     "local issuer": "If the storage has an authority of its own, name it in `ca_file`.",
     "self-signed": "If the storage has an authority of its own, name it in `ca_file`.",
+    "certificate": "Check the name in `endpoint`; one that has expired must be renewed by its owner.",
+    "TLS": "Check that `endpoint` speaks TLS at this port, and what stands between.",
+    "no complete answer": _SLOW,
+    "connection lost": (
+        "Something cuts connections: a proxy, a firewall or a load balancer on the way; or the storage "
+        "restarts."
+    ),
+    "not valid HTTP": NO_S3,
+    "unexpected": "This may be a defect of the exporter: please report it with this line.",
 }
 
 
 def hint_for_answer(status: int, error: S3Error) -> str:
-    """What to check, or an empty string where there is nothing to add to the message."""
+    """What to check."""
     if 300 <= status < 400:
         places = [f"`region: {error.region}`"] if error.region else []
         places += [f"`endpoint: https://{error.endpoint}`"] if error.endpoint else []
@@ -79,7 +106,11 @@ def hint_for_answer(status: int, error: S3Error) -> str:
         return f"The bucket is served elsewhere, and a signed request cannot follow: set {where}."
     if error.code == "AuthorizationHeaderMalformed" and error.region:
         return f"The bucket is in another region: set `region: {error.region}`."
-    return hint_for_code(error.code) if error.code else _BY_STATUS.get(status, "")
+    if hint := hint_for_code(error.code) if error.code else _BY_STATUS.get(status, ""):
+        return hint
+    if status >= 500:
+        return _SERVER
+    return _UNKNOWN if error.code else NO_S3
 
 
 def hint_for_code(code: str) -> str:

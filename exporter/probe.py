@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 from exporter.config import TargetSettings
 from exporter.keys import ProbeKey, new_key
 from exporter.masking import mask
-from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase
+from exporter.outcome import BillingClass, Failure, Operation, Outcome, Phase, Reason
 from exporter.storage import Reply, Storage
 from exporter.sweep import Sweep, Sweeper
 from exporter.verify import Written, judge
@@ -39,6 +40,8 @@ class _Run:
     fresh: bool
     written: Written | None = None
     may_be_stored: bool = False
+    not_found: Failure | None = None
+    """A 404 of this run that is not about its key: it explains those of HEAD, which have no body."""
 
 
 class Probe:
@@ -118,6 +121,8 @@ class Probe:
         fresh, run.fresh = run.fresh, False
         reply = await self._storage.perform(operation, run.key, run.body, timeout=timeout, fresh=fresh)
         failure = reply.failure or judge(operation, reply.answer, run.key, run.written)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            failure = _explained(run, operation, failure)
         if operation is Operation.PUT:
             run.written = Written.from_put(run.body, reply.answer if failure is None else None)
             run.may_be_stored = may_be_stored(reply)
@@ -155,6 +160,17 @@ class Probe:
             certificate_expiry=reply.answer.certificate_expiry if reply.answer else None,
             clock_skew=reply.answer.clock_skew if reply.answer else None,
         )
+
+
+def _explained(run: _Run, operation: Operation, failure: Failure | None) -> Failure | None:
+    """Why nothing was found, HEAD's answer included if another one of its run says more."""
+    if failure is not None and failure.reason is Reason.CLIENT:
+        run.not_found = failure
+    elif failure is None and operation is Operation.HEAD and (why := run.not_found) is not None:
+        return replace(
+            why, message=f"HTTP 404, which to HEAD says no more; before in this run: {why.message}"
+        )
+    return failure
 
 
 def _masked(failure: Failure) -> Failure:

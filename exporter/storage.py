@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from exporter.hints import NO_S3
 from exporter.keys import ProbeKey
 from exporter.outcome import Failure, Operation, Phase, Reason
 from exporter.reason import explain_answer, explain_error
@@ -111,7 +112,7 @@ class Storage:
         try:
             return reply, parse_listing(reply.answer.body)
         except GarbageError as error:
-            return replace(reply, failure=Failure(Reason.INTEGRITY, str(error))), None
+            return replace(reply, failure=Failure(Reason.INTEGRITY, str(error), hint=NO_S3)), None
 
     async def close(self) -> None:
         await self._client.close()

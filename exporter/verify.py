@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 
+from exporter.hints import ALTERED, NO_S3
 from exporter.keys import ProbeKey
 from exporter.outcome import Failure, Operation, Reason
 from exporter.s3.client import Answer
@@ -49,7 +50,7 @@ def _judge_get(answer: Answer, written: Written | None) -> Failure | None:
     if answer.status == 404:
         return _lost() if written and written.stored else None
     if written is None:
-        return _failure("an object exists under a key that nobody wrote")
+        return _failure("an object exists under a key that nobody wrote", hint=NO_S3)
     if answer.body == written.body and not answer.truncated:
         return None
     got, want = len(answer.body), len(written.body)
@@ -64,7 +65,7 @@ def _judge_head(answer: Answer, written: Written | None) -> Failure | None:
     if answer.status == 404:
         return _lost() if written and written.stored else None
     if written is None:
-        return _failure("an object exists under a key that nobody wrote")
+        return _failure("an object exists under a key that nobody wrote", hint=NO_S3)
     length = answer.headers.get("content-length", "")
     if length != str(len(written.body)):
         return _failure(f"wrote {len(written.body)} bytes, HEAD says {printable(length, 20) or 'no length'}")
@@ -76,11 +77,11 @@ def _judge_head(answer: Answer, written: Written | None) -> Failure | None:
 
 def _judge_list(answer: Answer, key: ProbeKey, written: Written | None) -> Failure | None:
     if answer.truncated:
-        return _failure("the listing is longer than any of its size can be")
+        return _failure("the listing is longer than any of its size can be", hint=NO_S3)
     try:
         listing = parse_listing(answer.body)
     except GarbageError as error:
-        return _failure(str(error))
+        return _failure(str(error), hint=NO_S3)
     if written and written.stored and str(key) not in listing.keys:
         return _failure("the object just written is missing from the listing")
     return None
@@ -90,5 +91,5 @@ def _lost() -> Failure:
     return _failure("the object just written is not there", code="NoSuchKey")
 
 
-def _failure(message: str, code: str = "") -> Failure:
-    return Failure(Reason.INTEGRITY, message, code)
+def _failure(message: str, code: str = "", hint: str = ALTERED) -> Failure:
+    return Failure(Reason.INTEGRITY, message, code, hint)

@@ -152,6 +152,17 @@ async def test_a_missing_bucket_is_not_mistaken_for_a_missing_object(store: str)
     assert {outcome.failure.s3_code for outcome in outcomes if outcome.failure} == {"NoSuchBucket"}
 
 
+async def test_a_head_without_a_body_is_told_by_the_others_that_the_bucket_is_missing(store: str) -> None:
+    async with watched(target(store, "no-such-bucket", operations=tuple(ALL))) as probe:
+        outcomes = await probe.run()
+    assert reasons(outcomes) == dict.fromkeys(ALL, Reason.CLIENT)
+    [head] = [outcome.failure for outcome in outcomes if outcome.operation is HEAD]
+    assert head is not None
+    assert head.s3_code == "NoSuchBucket"
+    assert "HEAD" in head.message
+    assert "`bucket`" in head.hint
+
+
 @pytest.mark.parametrize("prefix", ["!_.*'()-/", "a/b/c/", "..a/", "x" * 199 + "/"])
 async def test_odd_prefixes(store: str, bucket: Bucket, prefix: str) -> None:
     async with watched(target(store, bucket.name, key_prefix=prefix)) as probe:
