@@ -63,7 +63,18 @@ ends the alert 4 minutes after it last heard of it. After a restart an alert goe
 [silenced as well](api.md#post-apihealthalertsidresolve).
 
 What is active now: `r2_alert_active == 1` for the exporter's own, `ALERTS{alertstate="firing"}` for the rules'. Since when, and
-who was told of it: the status page, or `GET /api/health/alerts`.
+which receiver it was routed to: the status page, or `GET /api/health/alerts`.
+
+## Who was told
+
+*Told to page*, as the status page has it, and `notifiedBy: page` in the API mean that Alertmanager routed the alert to its receiver
+`page`, and that the exporter's webhook in that receiver was called. **They do not prove that anybody heard of it.** Alertmanager
+notifies each integration of a receiver on its own, so the webhook is answered also while the pager or the chat beside it refuses.
+
+Failures are counted by Alertmanager: `alertmanager_notification_requests_failed_total` each attempt, at once, and
+`alertmanager_notifications_failed_total` what was given up; it retries a connection that is refused until the `group_interval` is
+over (4 minutes in the example). Their label is the `integration` (`webhook`, `slack`, `pagerduty` …). Which receiver it was stands in
+Alertmanager's log, at `Notify attempt failed`.
 
 ## In the order of an outage
 
