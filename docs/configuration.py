@@ -78,7 +78,8 @@ exporter:
     Part(
         "probe",
         ProbeSettings,
-        "A run performs the operations one after the other: put, get, head, list, delete. "
+        "A run performs the operations one after the other: put, get, head, list, delete. `[head]` alone does not notice a "
+        "wrong bucket name, for an answer to HEAD has no body that says what is missing; get or list does. "
         "[What an interval costs](cost.md).",
         """\
 probe:
