@@ -1,8 +1,9 @@
-"""What no single value shows: keys that exclude or need each other, names that repeat."""
+"""What no single value shows: keys that exclude, need or repeat each other, names that repeat."""
 
 from collections.abc import Iterator, Mapping
 
 from exporter.config.document import Document, Value
+from exporter.config.endpoint import surplus
 from exporter.config.problem import Path, Problem
 
 SECRETS = ("access_key_id", "secret_access_key", "session_token")
@@ -37,6 +38,8 @@ def _within(target: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
         yield "endpoint", "give account_id or endpoint, not both"
     if "account_id" not in target and "endpoint" not in target:
         yield "", "needs account_id (Cloudflare R2) or endpoint (any S3-compatible store)"
+    if message := surplus(target.get("endpoint"), target.get("bucket")):
+        yield "endpoint", message
     if "jurisdiction" in target and "account_id" not in target:
         yield "jurisdiction", "goes with account_id only"
     for key in SECRETS:

@@ -255,7 +255,8 @@ class TargetFile(Section):
     """The R2 jurisdiction the bucket was made in; goes with account_id."""
 
     endpoint: Url | None = None
-    """The URL of an S3-compatible store, such as https://s3.example.org; a path prefix is kept."""
+    """The URL of an S3-compatible store without the bucket, such as https://s3.example.org; a path prefix is
+    kept."""
 
     region: Annotated[str, _REGION] | None = None
     """The region requests are signed for. Default: auto with account_id, us-east-1 with endpoint."""
