@@ -162,6 +162,32 @@ def test_secrets_from_files(folder: Path) -> None:
     assert "hunter2" not in f"{read} {read!r} {read.model_dump_json()} {read.model_dump()}"
 
 
+def test_variables_without_braces(folder: Path) -> None:
+    text = """\
+alertmanager: {basic_auth: {username: a, password: $AM_PASSWORD}}
+targets:
+  - name: media
+    endpoint: http://a
+    bucket: media
+    access_key_id: $R2_ACCESS_KEY_ID
+    secret_access_key: $R2_SECRET_ACCESS_KEY
+    session_token: ${TOKEN}
+"""
+    found = problems(folder, text, {**KEYS, "TOKEN": "$NOT_REPLACED"})
+    assert [(line, path.rpartition(".")[2]) for line, path, _ in found] == [
+        (1, "password"),
+        (6, "access_key_id"),
+        (7, "secret_access_key"),
+        (8, "session_token"),
+    ]
+    assert {message.partition(" (")[0] for _, _, message in found} == {
+        "is the name of an environment variable, not its value; write ${NAME}"
+    }
+    (folder / "dollar").write_text("$R2_SECRET_ACCESS_KEY\n")
+    held = target(folder, "endpoint: http://a", "access_key_id: a", "secret_access_key_file: dollar")
+    assert held.secret_access_key == Secret("$R2_SECRET_ACCESS_KEY")
+
+
 @pytest.mark.parametrize(
     ("env", "written", "token"),
     [

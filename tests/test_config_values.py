@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from exporter.config.values import (
     Credential,
+    Password,
     Secret,
     format_duration,
     format_size,
@@ -168,3 +169,21 @@ def test_a_secret_shows_as_stars() -> None:
 def test_a_credential_must_fit_into_a_header(text: str) -> None:
     with pytest.raises(ValidationError):
         Holder.model_validate({"key": text})
+
+
+class Login(BaseModel):
+    key: Credential | Password
+
+
+@pytest.mark.parametrize("text", ["$R2_SECRET_ACCESS_KEY", "$A", "$_"])
+def test_a_variable_without_braces_is_no_secret(text: str) -> None:
+    with pytest.raises(ValidationError, match=r"write \$\{NAME\}") as caught:
+        Login.model_validate({"key": text})
+    words = [str(error["msg"]) for error in caught.value.errors()]
+    assert len(words) == 2
+    assert text not in "".join(words)
+
+
+@pytest.mark.parametrize("text", ["$", "$a", "$1", "$A-B", "$$A", "a$A", "$A$", "${A}"])
+def test_a_secret_may_hold_a_dollar(text: str) -> None:
+    assert Login.model_validate({"key": text}).key.get_secret_value() == text

@@ -31,6 +31,7 @@ _SIZE = re.compile(r"([0-9]+)(B|[KMGTPE]i?B)")
 
 _LONGEST_NUMBER = 64  # characters
 _HIGHEST_PORT = 65535
+_BARE_VARIABLE = re.compile(r"\$[A-Z_][A-Z0-9_]*")
 _URL = re.compile(
     r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:[0-9]{1,5})?((?:/[A-Za-z0-9_.~-]*)*)"
 )
@@ -130,18 +131,27 @@ def check_password(text: str) -> str:
     return text
 
 
+def _check_replaced(text: str) -> None:
+    """Shells replace `$NAME` as well, this program and many files of variables do not."""
+    if _BARE_VARIABLE.fullmatch(text):
+        raise ValueError(
+            "is the name of an environment variable, not its value; write ${NAME} (a secret that reads so "
+            "goes into a file, which the same key with _file names)"
+        )
+
+
 def frozen(labels: Mapping[str, str]) -> Mapping[str, str]:
     """A copy that nobody changes."""
     return MappingProxyType(dict(labels))
 
 
 def _check_typed(secret: Secret) -> Secret:
-    check_password(secret.get_secret_value())
+    _check_replaced(check_password(secret.get_secret_value()))
     return secret
 
 
 def _check_secret(secret: Secret) -> Secret:
-    check_credential(secret.get_secret_value())
+    _check_replaced(check_credential(secret.get_secret_value()))
     return secret
 
 
