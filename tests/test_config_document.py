@@ -98,6 +98,37 @@ nonsense:
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("false", "got false; write {enabled: false}"),
+        ("'No'", "got No; write {enabled: false}"),
+        ("on", "got on; write {enabled: true}"),
+        ("0", "got 0; write {enabled: false}"),
+        ("12", "got a number"),
+        ("-1.5e3", "got a number"),
+        ("nan", "got text"),
+        ("off-hand", "got text"),
+        ("7h", "got text"),
+        ("[false]", "got a list"),
+        ("${FLAG}", "got text"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_section(written: str, words: str) -> None:
+    class Switched(Section):
+        enabled: bool = True
+
+    class Whole(Section):
+        breaker: Switched = Switched()
+        history: Inner | None = None
+
+    with pytest.raises(ConfigError) as caught:
+        load_model(Whole, "whole.yaml", f"breaker: {written}\nhistory: {written}\n", {"FLAG": "false"})
+    breaker, history = caught.value.problems
+    assert breaker.message == f"expected a mapping of keys to values, {words}"
+    assert history.message == f"expected a mapping of keys to values, {words.partition(';')[0]}"
+
+
 def test_how_errors_read() -> None:
     with pytest.raises(ConfigError) as caught:
         load("inner: {intervall: 5s}\n")

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -53,6 +54,12 @@ _QUOTED = {_MISFIT, "bool_parsing", "enum", "literal_error", "int_parsing", "flo
 }
 _LONGEST_QUOTE = 60
 _KINDS = {type(None): "nothing", str: "text", dict: "a mapping", list: "a list"}
+# As what text is read where a flag or a number is wanted.
+_FLAGS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), "true"),
+    **dict.fromkeys(("false", "no", "off", "0"), "false"),
+}
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?(e[-+]?[0-9]+)?", re.IGNORECASE)
 
 
 def misfit(message: str) -> PydanticCustomError:
@@ -72,7 +79,7 @@ def explain(
         if details["type"] == "extra_forbidden":
             yield path, "unknown key" + _suggestion(model, path)
         else:
-            yield path, _words(details) + _got(details, path in hidden)
+            yield path, _words(details) + _got(model, path, details, path in hidden)
 
 
 def _place(data: object, details: ErrorDetails) -> Path:
@@ -101,14 +108,31 @@ def _words(details: ErrorDetails) -> str:
     return template.format(**context)
 
 
-def _got(details: ErrorDetails, hidden: bool) -> str:
+def _got(model: type[BaseModel], path: Path, details: ErrorDetails, hidden: bool) -> str:
     value, kind = details["input"], details["type"]
     if kind.endswith("_type"):
-        return f", got {_KINDS.get(type(value), 'something else')}"
+        flag = _FLAGS.get(value.lower()) if isinstance(value, str) and not hidden else None
+        return f", got {_kind(value, hidden)}" + (_switch(model, path, flag) if flag else "")
     if not isinstance(value, str) or hidden or kind not in _QUOTED:
         return ""
     shown = value if len(value) <= _LONGEST_QUOTE else value[:_LONGEST_QUOTE] + "..."
     return f", got {json.dumps(shown)}"
+
+
+def _kind(value: object, hidden: bool) -> str:
+    """What the value is to whoever wrote it: a flag and a number are text only to us."""
+    if isinstance(value, str) and not hidden:
+        if value.lower() in _FLAGS:
+            return value
+        if _NUMBER.fullmatch(value):
+            return "a number"
+    return _KINDS.get(type(value), "something else")
+
+
+def _switch(model: type[BaseModel], path: Path, flag: str) -> str:
+    """How to say it, if the flag stands where a section does that can be turned on and off."""
+    section = _model_at(model, path)
+    return f"; write {{enabled: {flag}}}" if section and "enabled" in section.model_fields else ""
 
 
 def _suggestion(model: type[BaseModel], path: Path) -> str:
