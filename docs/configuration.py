@@ -44,7 +44,7 @@ Made from the code by `make generate`; [exporter.yaml](../exporter.yaml) is the 
 
 - **Durations** are written as in Prometheus: `500ms`, `30s`, `1h30m`, `30d`. **Sizes**: `512B`, `1KiB`, `1MiB`.
 - **`${NAME}`** takes the value of an environment variable; `$${` stands for a literal `${`. An unset one is a mistake,
-  and so is `$NAME` without braces as a secret.
+  and so is `$NAME` without braces as a secret. Inside `{}` and `[]` YAML wants quotes around it: `{region: "${NAME}"}`.
 - **Paths** begin at the folder of exporter.yaml. Files with secrets are read again at a reload.
 - **An unknown key** is a mistake. A key with nothing after it has its default. Anchors, aliases and `<<` work.
 - **A reload** (`SIGHUP`, `POST /-/reload`) takes all of it at once, or nothing if there is a mistake.

@@ -175,6 +175,35 @@ def test_what_has_no_place_in_a_file(text: str, line: int, word: str) -> None:
     assert [message for at, _, message in found if at == line and word in message], found
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("inner: {interval: ${A}, retries: 1}", 1),
+        ("hosts: [a, x${A}]", 1),
+        ("name: a\ninner: {\n  interval: 1s,\n  retries: ${A}\n}", 4),
+        ("hosts: [a,\n  $${A}]", 2),
+        ("hosts: [a, ${A", 1),
+        ("name: \u00e9\U0001f600\r\nhosts: [${A}]", 2),
+    ],
+)
+def test_a_variable_between_braces_needs_quotes(text: str, line: int) -> None:
+    ((at, _, message),) = problems(text, {"A": "1s"})
+    assert at == line
+    assert message.startswith('not valid YAML: ${NAME} inside {} or [] needs quotes: "${NAME}"')
+
+
+@pytest.mark.parametrize("text", ["inner: {a: b c: ${A}}", "hosts: [{a b", "name: ${A}: b", "hosts: [$ {a}]"])
+def test_other_braces_have_words_of_their_own(text: str) -> None:
+    ((_, _, message),) = problems(text, {"A": "1s"})
+    assert message.startswith("not valid YAML: ")
+    assert "quotes" not in message
+
+
+def test_a_variable_in_quotes_between_braces() -> None:
+    text = "name: ${A}\nhosts: [\"${A}\", '${A}']"
+    assert data(text, {"A": "a"}) == {"name": "a", "hosts": ["a", "a"]}
+
+
 def test_an_alias_bomb_is_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]

@@ -96,6 +96,8 @@ def _words(failure: yaml.MarkedYAMLError, text: str) -> str:
     mark = failure.problem_mark
     if mark and text[mark.index : mark.index + 1] == "\t":
         return "a tab cannot indent; use spaces"
+    if mark and text[max(mark.index - 1, 0) : mark.index + 1] == "${":  # which opens a mapping, in flow style
+        return '${NAME} inside {} or [] needs quotes: "${NAME}"'
     said = (failure.problem or "it cannot be understood").partition(", but")[0]
     if "cannot start any token" in said:
         return "a value that begins with such a character needs quotes"
