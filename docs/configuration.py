@@ -189,7 +189,7 @@ TAIL = """\
 
 | variable | what it is |
 |---|---|
-| `R2_EXPORTER_API_TOKEN` | the token for writes, before `api.token_file` |
+| `R2_EXPORTER_API_TOKEN` | the token for writes, at least 16 characters; goes before `api.token_file` |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` | http or https proxies to the storages, by the scheme of the endpoint; in lower case as well |
 | `NO_PROXY` | hosts and domains without a proxy, each with a port or without, or `*`; no networks such as 10.0.0.0/8 |
 | `AWS_ACCESS_KEY_ID` and all else that [boto3 reads](https://boto3.amazonaws.com/v1/documentation/api/latest/guide/credentials.html) | for targets without `access_key_id` |

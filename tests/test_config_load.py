@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with secrets, a CA bundle and room for a configuration file."""
     made = tmp_path_factory.mktemp("config")
     for name in ("id", "key", "token"):
-        (made / name).write_text(f"{name}-hunter2\n")
+        (made / name).write_text(f"{name}-of-hunter2\n")
     (made / "crlf").write_bytes(b"crlf-hunter2\r\n")
     (made / "empty").write_text("\n")
     (made / "two lines").write_text("a\nb\n")
@@ -157,7 +157,7 @@ def test_secrets_from_files(folder: Path) -> None:
         env={"WHERE": "token"},
     )
     secrets = (read.access_key_id, read.secret_access_key, read.session_token)
-    assert secrets == (Secret("id-hunter2"), Secret("crlf-hunter2"), Secret("token-hunter2"))
+    assert secrets == (Secret("id-of-hunter2"), Secret("crlf-hunter2"), Secret("token-of-hunter2"))
     assert read.ca_file == str(folder / "ca.pem")
     assert "hunter2" not in f"{read} {read!r} {read.model_dump_json()} {read.model_dump()}"
 
@@ -192,10 +192,10 @@ targets:
     ("env", "written", "token"),
     [
         ({}, "", None),
-        ({}, "token", "token-hunter2"),
-        ({"R2_EXPORTER_API_TOKEN": "given"}, "token", "given"),
-        ({"R2_EXPORTER_API_TOKEN": "given"}, "no-such-file", "given"),
-        ({"R2_EXPORTER_API_TOKEN": ""}, "token", "token-hunter2"),
+        ({}, "token", "token-of-hunter2"),
+        ({"R2_EXPORTER_API_TOKEN": "given-by-variable"}, "token", "given-by-variable"),
+        ({"R2_EXPORTER_API_TOKEN": "given-by-variable"}, "no-such-file", "given-by-variable"),
+        ({"R2_EXPORTER_API_TOKEN": ""}, "token", "token-of-hunter2"),
     ],
 )
 def test_the_api_token(folder: Path, env: Mapping[str, str], written: str, token: str | None) -> None:

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with secrets, a CA bundle and room for a configuration file."""
     made = tmp_path_factory.mktemp("config")
     for name in ("id", "key", "token", "token-of-a-reader", "token-of-a-writer"):
-        (made / name).write_text(f"{name}-hunter2\n")
+        (made / name).write_text(f"{name}-of-hunter2\n")
     trustme.CA().cert_pem.write_to_path(made / "ca.pem")
     return made
 

@@ -9,7 +9,8 @@ import yaml
 from exporter.config import ConfigError, Secret, Settings, dump, load_settings
 
 TARGETS = [{"name": "a", "endpoint": "http://a", "bucket": "aaa"}]
-DEPLOY, GRAFANA, SINGLE = "hunter2-of-the-deployment", "hunter2-of-the-dashboards", "hunter2-single"
+DEPLOY, GRAFANA, SINGLE = "hunter2-of-the-deployment", "hunter2-of-the-dashboards", "hunter2-the-single-one"
+VARIABLE, GIVEN = "R2_EXPORTER_API_TOKEN", "hunter2-by-a-variable"
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def test_named_tokens_stand_beside_the_single_one(folder: Path) -> None:
         ("grafana", "read", Secret(GRAFANA)),
     ]
     assert [each.name for each in load(folder, *tokens).api.all_tokens] == ["deploy", "grafana"]
-    by_variable = load(folder, *tokens, env={"R2_EXPORTER_API_TOKEN": "given"}, token_file="no-such-file").api
-    assert by_variable.all_tokens[0].token == Secret("given")
+    by_variable = load(folder, *tokens, env={VARIABLE: GIVEN}, token_file="no-such-file").api
+    assert by_variable.all_tokens[0].token == Secret(GIVEN)
     assert load(folder).api.all_tokens == ()
 
 
@@ -70,6 +71,17 @@ def test_sixteen_characters_are_enough_and_fifteen_are_not(folder: Path) -> None
     [(path, message)] = problems(folder, token("a", "fifteen"))
     assert path == "api.tokens[0].token_file"
     assert "secrets/fifteen: holds fewer than 16 characters; `openssl rand -hex 32`" in message
+
+
+def test_the_single_token_needs_as_many(folder: Path) -> None:
+    assert load(folder, token_file="secrets/sixteen").api.token == Secret("hunter2-sixteen!")
+    assert load(folder, env={VARIABLE: "hunter2-sixteen!"}).api.token == Secret("hunter2-sixteen!")
+    [(path, message)] = problems(folder, token_file="secrets/fifteen")
+    assert path == "api.token_file"
+    assert "secrets/fifteen: holds fewer than 16 characters; `openssl rand -hex 32`" in message
+    [(path, message)] = problems(folder, env={VARIABLE: "hunter2-fifteen"}, token_file="secrets/fifteen")
+    assert path == ""
+    assert message.startswith(f"the environment variable {VARIABLE} holds fewer than 16 characters; `openssl")
 
 
 def test_a_dump_shows_files_and_no_token_and_loads_again(folder: Path) -> None:

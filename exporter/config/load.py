@@ -75,7 +75,7 @@ def _named(
     for place, token in written_tokens(document):
         name, single = token.get("token_file"), place == ("api",)
         if isinstance(name, str) and name and (with_token or not single):
-            yield (*place, "token_file"), name, _credential if single else _token
+            yield (*place, "token_file"), name, _token
     yield from _named_for_alertmanager(document, folder)
 
 
@@ -110,7 +110,7 @@ def _only_line(path: Path) -> str:
 
 
 def _token(path: Path) -> str:
-    return check_token(_credential(path))
+    return check_token(_only_line(path))
 
 
 def _certificates(path: Path) -> str:

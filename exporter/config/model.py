@@ -222,8 +222,8 @@ class ApiFile(Section):
     """Who may call the API."""
 
     token_file: str = ""
-    """A file with the token that writes need as `Authorization: Bearer TOKEN`; the environment
-    variable R2_EXPORTER_API_TOKEN goes before it. The audit trail calls it api."""
+    """A file with the token that writes need as `Authorization: Bearer TOKEN`, at least 16 characters;
+    the environment variable R2_EXPORTER_API_TOKEN goes before it. The audit trail calls it api."""
 
     tokens: tuple[ApiTokenFile, ...] = ()
     """Further tokens, each with its name and scope."""

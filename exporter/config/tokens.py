@@ -23,8 +23,8 @@ def written_tokens(document: Document) -> Iterator[tuple[Path, Mapping[str, Valu
 
 
 def check_token(text: str) -> str:
-    """The text if it is too long to be guessed; raises ValueError that never quotes it."""
-    if len(text) < MIN_LENGTH:
+    """The text if it is a credential too long to be guessed; raises ValueError that never quotes it."""
+    if len(check_credential(text)) < MIN_LENGTH:
         raise ValueError(
             f"holds fewer than {MIN_LENGTH} characters; `openssl rand -hex 32` makes a good token"
         )
@@ -34,7 +34,8 @@ def check_token(text: str) -> str:
 def variable_problems(token: str) -> Iterator[Problem]:
     """What is wrong with the token from the environment; "" is none."""
     try:
-        check_credential(token or "unset")
+        if token:
+            check_token(token)
     except ValueError as error:
         yield Problem("", None, f"the environment variable {TOKEN_VARIABLE} {error}")
 
