@@ -164,8 +164,7 @@ class App:
         await self._on_demand.stop()
         await asyncio.gather(self._probes.stop(left(until.runs_end)), self._sweeps.stop(0))
         await asyncio.gather(self._clean_up(until.cleanups_end), self._tell_last(until.cleanups_end))
-        if not await self.history.stop(left(until.disk_ends)):
-            log.error("the history did not take its last results", file=str(self.history.path))
+        await self.history.stop(left(until.disk_ends), alerts_kept=not self.alerting.unkept)
 
     async def _clean_up(self, until: float) -> None:
         await self._background.end()

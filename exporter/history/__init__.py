@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from exporter.history.backlog import Backlog
 from exporter.history.database import HistoryUnavailableError, NewerSchemaError
 from exporter.history.entries import BreakerEvent, Check, Skip
@@ -32,6 +34,8 @@ ANNOUNCE_SECONDS = 5.0
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 
 class History:
     """What the event loop sees of it. Nothing here waits for the disk but what is awaited."""
@@ -46,9 +50,14 @@ class History:
         """Opens the file; blocks. Raises NewerSchemaError; with any other trouble it tries again later."""
         self._writer.start()
 
-    async def stop(self, timeout: float) -> bool:
-        """Writes what is left; False if the disk did not take it within `timeout` seconds."""
+    async def stop(self, timeout: float, *, alerts_kept: bool = True) -> bool:
+        """Writes what is left; False if the disk did not take it within `timeout` seconds.
+
+        Says in the log what is lost; of alerts whoever changes them knows whether they are kept.
+        """
         stopped = await asyncio.to_thread(self._writer.stop, timeout)
+        if not alerts_kept:
+            log.error("the history does not know of the last changes of alerts", file=str(self.path))
         self._reader.close()
         return stopped
 

@@ -55,14 +55,19 @@ class Backlog:
         self._events: deque[Event] = deque()
         self._works: list[tuple[Work, Future[Any]]] = []
         self._settling: list[Future[None]] = []
-        self._in_hand = 0
+        self._in_hand = Batch()
         self._woken = False
         self._flush_at = 0.0
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
         """Results and events that are not on the disk."""
-        return len(self._checks) + len(self._events) + self._in_hand
+        return sum(self.waiting())
+
+    def waiting(self) -> tuple[int, int]:
+        """The same, each by itself."""
+        in_hand = self._in_hand
+        return len(self._checks) + len(in_hand.checks), len(self._events) + len(in_hand.events)
 
     def put(self, entry: Check | Skip) -> None:
         """Gives a result, to be written within about a second."""
@@ -157,19 +162,19 @@ class Backlog:
             self._events.clear()
             self._works = []
             self._flush_at = 0.0
-            self._in_hand = batch.entries
+            self._in_hand = batch
             return batch
 
     def done(self) -> None:
         """The batch is written."""
         with self._changed:
-            self._in_hand = 0
+            self._in_hand = Batch()
 
-    def drop(self, entries: int) -> None:
-        """So many entries of the batch can never be written."""
+    def keep_in_hand(self, rest: Batch) -> None:
+        """The other entries of the batch can never be written."""
         with self._changed:
-            self._in_hand -= entries
-            self.dropped += entries
+            self.dropped += self._in_hand.entries - rest.entries
+            self._in_hand = rest
 
     def put_back(self, batch: Batch) -> None:
         """The batch could not be written: its entries are the next again, as far as there is room.
@@ -177,7 +182,7 @@ class Backlog:
         Whoever waits until an attempt was made has seen it fail: `batch.settling` is all of them.
         """
         with self._changed:
-            self._in_hand = 0
+            self._in_hand = Batch()
             self._checks.extendleft(reversed(batch.checks))
             self._events.extendleft(reversed(batch.events))
             self._drop_beyond_capacity()

@@ -91,10 +91,23 @@ class Writer:
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """Writes what is left and closes the file; False if that took longer than `timeout` seconds."""
+        """Writes what is left and closes the file; False if that took longer than `timeout` seconds.
+
+        What the file does not hold then is lost, and the log says how much that is.
+        """
         self._backlog.stop()
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        ended = not self._thread.is_alive()
+        results, breaker_changes = self._backlog.waiting()
+        if not ended or results or breaker_changes:
+            log.error(
+                "the history did not take its last results",
+                file=str(self.path),
+                results=results,
+                breaker_changes=breaker_changes,
+                cause=self._state.error or "the disk did not take them in time",
+            )
+        return ended
 
     def suspect(self) -> None:
         """A reader found the file corrupt: look at all of it."""
@@ -107,7 +120,7 @@ class Writer:
 
     def _run(self) -> None:
         stopping = False
-        while not stopping or (self._state.up and len(self._backlog)):
+        while not stopping or (self._may_write and len(self._backlog)):
             self._backlog.wait(
                 self._trim_at if self._state.up else self._retry_at, retrying=not self._state.up
             )
@@ -118,6 +131,11 @@ class Writer:
         _tell(self._backlog.close(), written=False, answers=[])
         self._close()
         self._lock.release()
+
+    @property
+    def _may_write(self) -> bool:
+        """Whether an attempt now is worth it: all went well, or a new file takes a corrupt one's place."""
+        return self._state.up or not self._retry_at
 
     def _write(self, batch: Batch) -> None:
         began = time.perf_counter()
@@ -144,7 +162,7 @@ class Writer:
         if rest.entries == batch.entries:
             rest = Batch()
         lost = batch.entries - rest.entries
-        self._backlog.drop(lost)
+        self._backlog.keep_in_hand(rest)
         log.error("results that cannot be written are dropped", entries=lost, cause=str(error))
         kept = {id(written) for _, written in rest.events}
         dropped = [event for event in batch.events if id(event[1]) not in kept]

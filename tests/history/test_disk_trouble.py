@@ -4,11 +4,13 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.history import HistoryUnavailableError
 from exporter.history.database import open_for_reading
@@ -126,21 +128,45 @@ def test_an_old_snapshot_that_is_still_read_does_not_hold_the_writer_up(path: Pa
     assert count(path) == 9999
 
 
-def test_stopping_while_nothing_can_be_written_gives_up_soon(path: Path) -> None:
-    with keeping(path) as kept:
+def test_stopping_while_nothing_can_be_written_gives_up_soon_and_says_what_is_lost(path: Path) -> None:
+    with capture_logs() as lines, keeping(path) as kept:
         kept.keep(*numbered([1]))
         with locked(path):
-            kept.put(*numbered([2]))
+            kept.put(*numbered([2, 3]))
             kept.wait_until_down()
             announced = kept.backlog.announce(event())
             assert kept.writer.stop(DEADLINE)
         assert announced.result(0) is False
         assert kept.ids() == ["1"]
-        assert kept.state.queued == 2
+        assert kept.state.queued == 3
+    [line] = lost(lines)[:1]
+    assert (line["results"], line["breaker_changes"]) == (2, 1)
+    assert (line["file"], line["cause"]) == (str(path), "database is locked")
+    assert line["log_level"] == "error"
+
+
+def test_stopping_writes_what_a_disk_takes_again(path: Path) -> None:
+    with capture_logs() as lines, keeping(path) as kept:
+        kept.keep(*numbered([1]))
+        with locked(path):
+            kept.put(*numbered([2]))
+            kept.wait_until_down()
+        assert kept.writer.stop(DEADLINE)
+        assert kept.ids() == ["1", "2"]
+    assert not lost(lines)
 
 
 def test_a_stop_that_waits_for_the_disk_says_so(path: Path) -> None:
-    with keeping(path) as kept:
+    with capture_logs() as lines, keeping(path) as kept:
         kept.keep(check())
         with kept.held():
+            kept.put(check())
             assert not kept.writer.stop(0.01)
+    [line] = lost(lines)
+    assert line["results"] == 1
+    assert "in time" in line["cause"]
+
+
+def lost(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What the log says of results that no file holds."""
+    return [line for line in lines if line["event"] == "the history did not take its last results"]

@@ -202,6 +202,20 @@ def test_damage_that_the_writer_meets_is_kept_aside_and_nothing_is_lost(path: Pa
     assert integrity(path) == "ok"
 
 
+def test_damage_that_the_writer_meets_at_its_end_loses_nothing(path: Path) -> None:
+    with keeping(path) as kept:
+        kept.keep(*numbered(range(2000)))
+    damage(path, path.stat().st_size - 4096, 4096)
+    with keeping(path) as kept:
+        with kept.held():
+            kept.put(*numbered([5000, 5001]))
+            kept.writer.suspect()
+            kept.backlog.stop()
+        assert kept.writer.stop(DEADLINE)
+        assert kept.ids() == ["5000", "5001"]
+    assert kept_aside(path)
+
+
 async def test_damage_that_a_reader_meets_is_kept_aside_too(path: Path) -> None:
     history = History(path, FOREVER)
     history.start()
