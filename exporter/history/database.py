@@ -160,29 +160,54 @@ def keep_aside(path: Path) -> Path:
 
     It is closed after that, not before: SQLite would remove the log of what it closes.
     """
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
-    for suffix in _ALONGSIDE:
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+    return _rename(path, "corrupt", _ALONGSIDE)
+
+
+def keep_log_aside(path: Path) -> Path:
+    """Renames the write-ahead log beside a file that it does not belong to, and says how. Raises OSError."""
+    return _beside(_rename(path, "moved", _ALONGSIDE[1:]), "-wal")
 
 
 def remove_log(path: Path) -> None:
     """Removes the write-ahead log beside a file that it does not belong to. Raises OSError."""
     for suffix in _ALONGSIDE[1:]:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        _beside(path, suffix).unlink(missing_ok=True)
+
+
+def copy_log(connection: sqlite3.Connection) -> bool:
+    """Copies the whole write-ahead log into the file, under whatever name that is now; whether it could.
+
+    Closing does not do that for a file that was moved.
+    """
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error:
+        return False
+    return not busy
 
 
 def size_of(path: Path) -> int:
     """Bytes on the disk, the write-ahead log included."""
-    parts = (path.with_name(path.name + suffix) for suffix in _ALONGSIDE)
+    parts = (_beside(path, suffix) for suffix in _ALONGSIDE)
     return sum(part.stat().st_size for part in parts if part.exists())
+
+
+def _rename(path: Path, why: str, suffixes: Sequence[str]) -> Path:
+    """What is there of a file, under a name that nothing has; the name without a suffix."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}.{why}-{stamp}")
+    number = 1
+    while any(_beside(aside, suffix).exists() for suffix in _ALONGSIDE):
+        number += 1
+        aside = path.with_name(f"{path.name}.{why}-{stamp}-{number}")
+    for suffix in suffixes:
+        if _beside(path, suffix).exists():
+            _beside(path, suffix).rename(_beside(aside, suffix))
+    return aside
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _begins_as_a_history(path: Path) -> bool:

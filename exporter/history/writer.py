@@ -16,9 +16,11 @@ from exporter.history.database import (
     HistoryUnavailableError,
     NewerSchemaError,
     check,
+    copy_log,
     is_corrupt,
     is_read_only,
     keep_aside,
+    keep_log_aside,
     mend_of,
     open_for_writing,
     remove_log,
@@ -202,11 +204,20 @@ class Writer:
     def _leave(self) -> None:
         """Closes a file that was removed or replaced, or lost its write-ahead log."""
         log.warning("the history was removed or replaced, and is opened anew", file=str(self.path))
+        copied = self._connection is None or copy_log(self._connection)
         self._close()
         now = _identities(self.path)
-        if now[0] != self._opened[0] and now[1] == self._opened[1]:
-            # The log of the one that was there. SQLite would mix it into the one that is there now.
+        if now[0] == self._opened[0] or now[1] != self._opened[1]:
+            return
+        # The log of the one that was there. SQLite would mix it into the one that is there now.
+        if copied:
             remove_log(self.path)
+        else:
+            log.error(
+                "the last results are not in the history that was moved, but in its log",
+                kept=str(keep_log_aside(self.path)),
+                mend="give the log the name of the moved file with -wal at its end, beside it",
+            )
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None

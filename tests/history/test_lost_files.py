@@ -8,9 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.history import History, HistoryUnavailableError
-from exporter.history.database import VERSION, open_for_writing
+from exporter.history.database import VERSION, open_for_reading, open_for_writing
 from exporter.history.queries import Filter, check_page
 from tests.history.rig import (
     DEADLINE,
@@ -44,6 +45,10 @@ def damage_in_the_middle(path: Path) -> None:
     damage(path, size // 4, size // 2)
 
 
+def request_ids(path: Path) -> list[str]:
+    return [row["request_id"] for row in rows(path, "SELECT request_id FROM r2_health_checks ORDER BY id")]
+
+
 def kept_aside(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.name}.corrupt-*"))
 
@@ -63,6 +68,37 @@ def test_a_file_that_is_deleted_begins_anew(path: Path, suffixes: tuple[str, ...
         assert kept.state.dropped == 0
     # Its sums too are those of the new file.
     assert [row["checks"] for row in rows(path, "SELECT checks FROM r2_operation_metrics")] == [1, 1]
+
+
+def test_a_file_that_is_moved_holds_all_that_was_written_to_it(path: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved" / "old.db"
+    moved.parent.mkdir()
+    with keeping(path) as kept:
+        kept.keep(*numbered([1, 2]))
+        path.rename(moved)
+        kept.keep(*numbered([3]))
+        assert kept.ids() == ["3"]
+        assert request_ids(moved) == ["1", "2"]
+    assert integrity(moved) == "ok"
+    assert not list(path.parent.glob("*.moved-*"))
+
+
+def test_the_log_of_a_moved_file_that_it_cannot_take_is_kept_for_it(path: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "old.db"
+    with capture_logs() as lines, keeping(path) as kept:
+        kept.keep(*numbered([1]))
+        with closing(open_for_reading(path)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM r2_health_checks").fetchall()
+            kept.keep(*numbered([2]))
+            path.rename(moved)
+            kept.keep(*numbered([3]))
+        assert kept.ids() == ["3"]
+        assert integrity(path) == "ok"
+    [log] = path.parent.glob("*.moved-*-wal")
+    assert str(log) in [line.get("kept") for line in lines]
+    log.rename(beside(moved, "-wal"))
+    assert request_ids(moved) == ["1", "2"]
 
 
 def test_a_write_ahead_log_that_is_deleted_loses_nothing(path: Path) -> None:
