@@ -94,7 +94,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write. Raises sqlite3.Error."""
+    """A connection that cannot write. Raises sqlite3.Error, or OSError for a path that leads nowhere."""
+    if path.is_file() and path.stat().st_size < SMALLEST:  # SQLite would remove its log
+        raise CorruptError("the file is empty")
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS, check_same_thread=False
     )

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from exporter.history.database import HistoryUnavailableError, is_corrupt, open_for_reading
+from exporter.history.database import HistoryUnavailableError, is_corrupt, mend_of, open_for_reading
 
 THREADS = 2
 LONGEST = 10.0
@@ -48,10 +48,11 @@ class Reader:
                 connection.set_progress_handler(lambda: time.monotonic() > give_up, STEPS)
                 connection.execute("BEGIN")
                 return query(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             if is_corrupt(error):
                 self._suspect()
-            raise HistoryUnavailableError(f"the history cannot be read: {error}") from error
+            mend = f": {what}" if (what := mend_of(error)) else ""
+            raise HistoryUnavailableError(f"the history cannot be read: {error}{mend}") from error
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -30,11 +30,10 @@ from exporter.history.lock import Lock
 from exporter.history.retention import BelievedClock, Retention, trim
 from exporter.history.sums import RunningSums
 from exporter.history.transaction import commit, is_of_the_file, salvaged
+from exporter.history.watch import Seen, check_unharmed, look
 
 RETRY_SECONDS = 2.0
 TRIM_SECONDS = 60.0
-
-Identity = tuple[int, int] | None
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +75,7 @@ class Writer:
         self._state = HistoryState()
         self._connection: sqlite3.Connection | None = None
         self._lock = Lock(path)
-        self._opened: tuple[Identity, Identity] = (None, None)
+        self._seen = Seen()
         self._sums = RunningSums()
         self._thread = threading.Thread(target=self._run, name="history-writer", daemon=True)
 
@@ -143,6 +142,7 @@ class Writer:
         began = time.perf_counter()
         try:
             answers = commit(self._open(), self._sums, batch)
+            self._look_again()
         except Exception as error:
             if is_of_the_file(error):
                 self._backlog.put_back(batch)
@@ -181,17 +181,25 @@ class Writer:
 
     def _open(self) -> sqlite3.Connection:
         """The connection, a new one if the file is not the one that it was opened on."""
-        if self._connection is not None and _identities(self.path) != self._opened:
-            self._leave()
+        if self._connection is not None:
+            now = look(self.path)
+            check_unharmed(self.path, self._seen, now)
+            if not now.is_of(self._seen):
+                self._leave(now)
         if self._connection is None:
             self._connection = self._open_alone()
-            self._opened = _identities(self.path)
+            self._seen = look(self.path)
             self._state = replace(self._state, opened=self._state.opened + 1)
             self._sums.forget()
         if self._suspected:
             check(self._connection)
             self._suspected = False
         return self._connection
+
+    def _look_again(self) -> None:
+        """How the file is after it was written to; another file in its place is still to be noticed."""
+        if (now := look(self.path)).is_of(self._seen):
+            self._seen = now
 
     def _open_alone(self) -> sqlite3.Connection:
         self._lock.take()
@@ -201,13 +209,12 @@ class Writer:
             self._lock.release()  # it may be somebody else's file
             raise
 
-    def _leave(self) -> None:
+    def _leave(self, now: Seen) -> None:
         """Closes a file that was removed or replaced, or lost its write-ahead log."""
         log.warning("the history was removed or replaced, and is opened anew", file=str(self.path))
         copied = self._connection is None or copy_log(self._connection)
         self._close()
-        now = _identities(self.path)
-        if now[0] == self._opened[0] or now[1] != self._opened[1]:
+        if now.file == self._seen.file or now.log != self._seen.log:
             return
         # The log of the one that was there. SQLite would mix it into the one that is there now.
         if copied:
@@ -230,6 +237,7 @@ class Writer:
         try:
             now = self._believed.now(self._clock(), time.monotonic())
             more = trim(self._open(), self.retention, now)
+            self._look_again()
             size = size_of(self.path)
         except (sqlite3.Error, OSError, NewerSchemaError) as error:
             self._failed(error)
@@ -293,16 +301,3 @@ def _settle(future: "Future[Any]", answer: Any) -> None:
         future.set_exception(answer)
     else:
         future.set_result(answer)
-
-
-def _identities(path: Path) -> tuple[Identity, Identity]:
-    """Of the file and of its write-ahead log, which is there as long as the file is open."""
-    return _identity(path), _identity(path.with_name(f"{path.name}-wal"))
-
-
-def _identity(path: Path) -> Identity:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
