@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,6 +42,8 @@ class History:
     """What the event loop sees of it. Nothing here waits for the disk but what is awaited."""
 
     def __init__(self, path: Path, retention: Retention | None = None) -> None:
+        with suppress(FileNotFoundError):  # there may be no working directory, now or later
+            path = path.absolute()
         self.path = path
         self._backlog = Backlog()
         self._writer = Writer(path, self._backlog, retention or Retention())

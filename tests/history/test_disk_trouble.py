@@ -1,5 +1,6 @@
 """A disk that takes nothing for a while: results wait within bounds, and writing resumes by itself."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,10 +13,20 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.history import HistoryUnavailableError
+from exporter.history import History, HistoryUnavailableError
 from exporter.history.database import open_for_reading
 from tests.history.disks import full_and_free, may_mount, small_disk
-from tests.history.rig import DEADLINE, check, count, event, integrity, keeping, numbered
+from tests.history.rig import (
+    DEADLINE,
+    FOREVER,
+    check,
+    count,
+    event,
+    integrity,
+    keeping,
+    numbered,
+    wait_for,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,3 +181,31 @@ def test_a_stop_that_waits_for_the_disk_says_so(path: Path) -> None:
 def lost(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """What the log says of results that no file holds."""
     return [line for line in lines if line["event"] == "the history did not take its last results"]
+
+
+async def test_a_relative_path_stays_where_it_was_when_the_working_directory_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    history = History(Path("history.db"), FOREVER)
+    history.start()
+    assert await history.announce(event())
+    shutil.rmtree(here)
+    assert not await history.announce(event())
+    with pytest.raises(HistoryUnavailableError, match=r"cannot be read.*a folder that it may write"):
+        await history.read(lambda connection: connection.execute("SELECT 1"))
+    here.mkdir()
+    wait_for(lambda: history.state().up)
+    assert history.path == here / "history.db"
+    assert count(history.path, "circuit_breaker_events") == 1
+    assert await history.stop(DEADLINE)
+
+
+async def test_what_the_system_refuses_a_reader_is_no_failure_of_its_own(path: Path) -> None:
+    history = History(path.with_name("x" * 300), FOREVER)
+    history.start()
+    with pytest.raises(HistoryUnavailableError, match="File name too long"):
+        await history.read(lambda connection: connection.execute("SELECT 1"))
+    assert await history.stop(DEADLINE)
