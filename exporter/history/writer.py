@@ -29,7 +29,7 @@ from exporter.history.database import (
 from exporter.history.lock import Lock
 from exporter.history.retention import BelievedClock, Retention, trim
 from exporter.history.sums import RunningSums
-from exporter.history.transaction import commit, is_of_the_file, salvaged
+from exporter.history.transaction import commit, is_of_the_file, prove, salvaged
 from exporter.history.watch import Seen, check_unharmed, look
 
 RETRY_SECONDS = 2.0
@@ -141,7 +141,10 @@ class Writer:
     def _write(self, batch: Batch) -> None:
         began = time.perf_counter()
         try:
-            answers = commit(self._open(), self._sums, batch)
+            connection = self._open()
+            if not self._state.up and not batch.entries:
+                prove(connection)
+            answers = commit(connection, self._sums, batch)
             self._look_again()
         except Exception as error:
             if is_of_the_file(error):

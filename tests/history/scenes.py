@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.history.disks import Disk, full_and_free
-from tests.history.rig import check, count, event, keeping
+from tests.history.rig import DEADLINE, check, count, event, keeping
 
 NOBODY = 65_534
 
@@ -49,8 +49,12 @@ def read_only_file(folder: Path) -> None:
         kept.keep(check())
     path.chmod(0o444)
     with keeping(path) as kept:
-        kept.put(check())
         kept.wait_until_down()
+        # That there was nothing to write proves nothing.
+        kept.settle()
+        assert kept.backlog.transact(lambda _: None).exception(DEADLINE) is not None
+        assert not kept.state.up
+        kept.put(check())
         for part in folder.iterdir():  # SQLite gave its log the same permissions
             part.chmod(0o644)
         kept.wait_until_written()
