@@ -78,13 +78,15 @@ async def serve(targets: int) -> None:
     from exporter.config import Settings
     from exporter.serve import keep_the_loop_free
     from exporter.web import metrics
-    from exporter.web.keys import APP, PAGES
+    from exporter.web.keys import APP, PAGES, TURNS
     from exporter.web.pages import Pages
+    from exporter.web.turns import Turns
 
     app = App(Settings.model_construct, Path("unused.db"))  # never started, so it loads none
     app.metrics = exporter(targets, random.Random(1))
     application = web.Application()
     application[APP], application[PAGES] = app, Pages(app.metrics.registry)
+    application[TURNS] = Turns()
     application.add_routes(metrics.routes)
     application.router.add_get("/held", Held().answer)
     runner = web.AppRunner(application, access_log=None)

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from exporter.web.connection import Connections, Patience
+from exporter.web.turns import Turns
 
 DEADLINE = 30.0
 
@@ -91,13 +92,16 @@ class Answer:
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, patience: Patience | None = None, tls: ssl.SSLContext | None = None
+    app: web.Application,
+    patience: Patience | None = None,
+    tls: ssl.SSLContext | None = None,
+    turns: Turns | None = None,
 ) -> AsyncIterator[Served]:
     """`app` on a free port."""
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     headers = {"X-Bare": "yes"}
-    connections = Connections(runner, patience or Patience(), lambda: headers)
+    connections = Connections(runner, patience or Patience(), lambda: headers, turns or Turns())
     listener = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0, ssl=tls)
     port = listener.sockets[0].getsockname()[1]
     served = Served(f"{'https' if tls else 'http'}://127.0.0.1:{port}", port, connections)

@@ -32,6 +32,7 @@ from exporter.web.connection import Patience
 from exporter.web.errors import as_json
 from exporter.web.server import Server
 from tests.running import (
+    DEADLINE,
     LOOPBACK,
     SECRET,
     SESSION_TOKEN,
@@ -406,6 +407,20 @@ async def test_a_hostile_name_is_text_on_the_status_page_and_its_links_work(
             assert status == 200, link
             if link.startswith("probe?"):
                 assert f"target {HOSTILE}: bucket {bucket}" in text
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/-/ready", "/nothing"])
+async def test_while_it_stops_a_connection_has_one_more_answer(config: Path, path: str) -> None:
+    async with running(config) as exporter:
+        exporter.app.ready = False
+        host, port = exporter.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 20)
+        async with asyncio.timeout(DEADLINE):
+            answer = await reader.read()
+        writer.close()
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.count(b"\r\nConnection: close\r\n") == 1
 
 
 async def test_ready_while_it_probes_and_not_before_or_after(config: Path) -> None:

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from exporter.web import errors
+from exporter.web.turns import Turns
 
 MAX_LINE = 8 * 1024
 MAX_FIELD = MAX_LINE - 2
@@ -42,22 +43,31 @@ class Patience:
 
 
 class Connections:
-    """Makes the connections of a runner that is set up. One too many replaces the one idle longest."""
+    """Makes the connections of a runner that is set up. One too many replaces the one idle longest.
+
+    Each request waits for its turn, of those that `turns` gives.
+    """
 
     def __init__(
-        self, runner: web.BaseRunner, patience: Patience, get_headers: Callable[[], Mapping[str, str]]
+        self,
+        runner: web.BaseRunner,
+        patience: Patience,
+        get_headers: Callable[[], Mapping[str, str]],
+        turns: Turns,
     ) -> None:
         if runner.server is None:
             raise RuntimeError("the runner is not set up")
         self.server = server = runner.server
         self.patience = patience
         self.get_headers = get_headers
+        self.closing = False
         self._open: dict[Connection, None] = {}
         handle = server.request_handler
 
         async def handle_known(request: web.BaseRequest) -> web.StreamResponse:
             if isinstance(request.protocol, Connection):
                 request.protocol.head_arrived()
+                await request.protocol.turn(turns)
             try:
                 return await handle(request)
             except web.HTTPException as raised:
@@ -89,6 +99,12 @@ class Connections:
     def closed(self, connection: "Connection") -> None:
         self._open.pop(connection, None)
 
+    def close(self) -> None:
+        """From now on nothing is answered but what has had its turn."""
+        self.closing = True
+        for connection in self._open:
+            connection.forgo_turn()
+
 
 class Connection(web.RequestHandler):
     """aiohttp's side of one connection, with a deadline for whatever the client has to do next."""
@@ -110,6 +126,7 @@ class Connection(web.RequestHandler):
         self._head: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._last: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Future[None] | None = None
 
     @property
     def idle(self) -> bool:
@@ -132,6 +149,18 @@ class Connection(web.RequestHandler):
         _cancel(self._head)
         self._head = None
         self._connections.used(self)
+
+    async def turn(self, turns: Turns) -> None:
+        """Waits for it. Raises ConnectionError if the connection closes before."""
+        self._turn = turns.next()
+        if self._connections.closing:
+            self.forgo_turn()
+        await self._turn
+
+    def forgo_turn(self) -> None:
+        """Without this, the requests of callers who have left would make those who stay wait."""
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_exception(ConnectionResetError("the connection closes before its turn"))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -168,6 +197,7 @@ class Connection(web.RequestHandler):
         self._socket = None
         for timer in (self._head, self._stall, self._last):
             _cancel(timer)
+        self.forgo_turn()
         self._connections.closed(self)
 
     def abort(self) -> None:

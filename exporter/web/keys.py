@@ -7,9 +7,11 @@ from aiohttp import web
 
 from exporter.app import App
 from exporter.web.pages import Pages
+from exporter.web.turns import Turns
 
 APP = web.AppKey("app", App)
 PAGES = web.AppKey("pages", Pages)
+TURNS = web.AppKey("turns", Turns)
 CALLER: ContextVar[str] = ContextVar("caller", default="anonymous")
 """Who sent the request being answered, for the audit trail: a token's name, `login:NAME`,
 `certificate:NAME` of a verified client certificate, or `anonymous`."""

@@ -15,11 +15,12 @@ from exporter.web.auth import AccessPolicy, protect
 from exporter.web.body import whole_body
 from exporter.web.connection import Connections, Patience
 from exporter.web.errors import as_json
-from exporter.web.keys import APP, PAGES, RELOAD
+from exporter.web.keys import APP, PAGES, RELOAD, TURNS
 from exporter.web.pages import Pages
 from exporter.web.protection import protective_headers
 from exporter.web.tls import ServerTls
 from exporter.web.toolkit import WebConfig, load_web_config
+from exporter.web.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +45,12 @@ class Server:
     ) -> None:
         self._app = app
         self._pages = Pages(app.metrics.registry)
+        self._turns = Turns()
         self._patience = patience
         self._listen = listen
         self._web_config = web_config
         self._runner: web.AppRunner | None = None
+        self._connections: Connections | None = None
         self._listeners: list[asyncio.Server] = []
         self._tls: ServerTls | None = None
         self._policy: AccessPolicy
@@ -67,15 +70,18 @@ class Server:
         application = web.Application(middlewares=[as_json, whole_body(self._patience.body)])
         application[APP] = self._app
         application[PAGES] = self._pages
+        application[TURNS] = self._turns
         application[RELOAD] = self.reload
         for routes in (status.routes, metrics.routes, probing.routes, lifecycle.routes, api.routes):
             application.add_routes(routes)
         protect(application, lambda: self._policy)
+        application.on_response_prepare.append(self._part)
         if not self._app.shard.is_whole:
             application.on_response_prepare.append(self._name_shard)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
-        connections = Connections(self._runner, self._patience, self._bare_headers)
+        connections = Connections(self._runner, self._patience, self._bare_headers, self._turns)
+        self._connections = connections
         for host, port in self._listen:
             await self._open(connections, host, port)
 
@@ -96,9 +102,17 @@ class Server:
     async def stop(self) -> None:
         for listener in self._listeners:
             listener.close()
+        if self._connections is not None:
+            self._connections.close()
         if self._runner is not None:
             await self._runner.cleanup()
         await self._pages.close()
+
+    async def _part(self, _: web.Request, response: web.StreamResponse) -> None:
+        """An exporter that stops takes no further request of a connection."""
+        if not self._app.ready:
+            response.force_close()
+            response.headers["Connection"] = "close"  # which aiohttp has decided on before
 
     async def _name_shard(self, _: web.Request, response: web.StreamResponse) -> None:
         """Each answer, be it of the history or of alerts, is that of one shard alone."""
