@@ -77,21 +77,20 @@ class App:
         self._background = Background()
         self._retiring: list[Target] = []
         self._pulse = Pulse(self._beat)
-        self._probes: Runner
-        self._sweeps: Runner
-        self._slots: Slots
+        self._slots = Slots(1, self.metrics.probes_in_flight)  # the settings say how many
+        self._probes = Runner(self._run_scheduled, self._slots, overrun=self._overrun, started=self._lateness)
+        self._sweeps = Runner(self._sweep, Slots(SWEEPS_AT_ONCE))
+        self._history_open = False
 
     async def start(self) -> None:
-        """Loads the settings and begins to probe. Raises ConfigError and NewerSchemaError."""
+        """Loads the settings, and last begins to probe. Raises ConfigError and NewerSchemaError."""
         settings = await asyncio.to_thread(self._load)
         self.history.retain(_retention(settings))
         await asyncio.to_thread(self.history.start)
+        self._history_open = True
         self.metrics.history(self.history.state())
         self._recorder.start()
         self.alerting.start()
-        self._slots = Slots(settings.exporter.probes_in_flight, self.metrics.probes_in_flight)
-        self._probes = Runner(self._run_scheduled, self._slots, overrun=self._overrun, started=self._lateness)
-        self._sweeps = Runner(self._sweep, Slots(SWEEPS_AT_ONCE))
         await self.changed.recall(settings)
         await self._apply(settings)
         await self._remembering.restore()
@@ -164,7 +163,8 @@ class App:
         await self._on_demand.stop()
         await asyncio.gather(self._probes.stop(left(until.runs_end)), self._sweeps.stop(0))
         await asyncio.gather(self._clean_up(until.cleanups_end), self._tell_last(until.cleanups_end))
-        await self.history.stop(left(until.disk_ends), alerts_kept=not self.alerting.unkept)
+        if self._history_open:
+            await self.history.stop(left(until.disk_ends), alerts_kept=not self.alerting.unkept)
 
     async def _clean_up(self, until: float) -> None:
         await self._background.end()

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -71,32 +71,9 @@ async def serve(
         implementation=platform.python_implementation(),
     )
     server = Server(app, listen, web_config)
-    try:
-        await app.start()
-    except NewerSchemaError as error:
-        log.error("the history cannot be used", cause=str(error))
-        return 2
-    keep_the_loop_free()
     beside = Background()
-    beside.begin(_count_lost_lines(app.metrics))
     try:
-        try:
-            await server.start()
-        except OSError as error:
-            log.error(
-                "cannot listen",
-                address=error.filename,
-                cause=error.strerror,
-                mend="choose another with --web.listen-address",
-            )
-            return 1
-        loop.add_signal_handler(signal.SIGHUP, lambda: beside.begin(_reload(server)))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        listening(server.urls)
-        part = {} if shard.is_whole else {"shard": shard.number, "total_shards": shard.total}
-        log.info("probing", targets=len(app.targets), version=__version__, **part)
-        await stopping.wait()
-        log.info("stopping")
+        status = await _serve_until(stopping, app, server, beside, listening)
     finally:
         await beside.end()
         # The web side goes last: until then /-/ready says 503 and /metrics what the last probes found.
@@ -104,8 +81,60 @@ async def serve(
         await server.stop()
         threads.shutdown(wait=False, cancel_futures=True)
     tell_left_tasks(others)
-    await leave_stuck_threads(0)
+    await leave_stuck_threads(status)
+    return status
+
+
+async def _serve_until(
+    stopping: asyncio.Event,
+    app: App,
+    server: Server,
+    beside: Background,
+    listening: Callable[[Sequence[str]], None],
+) -> int:
+    """Starts both, and waits. Returns the exit status."""
+    try:
+        if not await ends_before(stopping, app.start()):
+            log.warning("stopping before it has begun to probe")
+            return 0
+    except NewerSchemaError as error:
+        log.error("the history cannot be used", cause=str(error))
+        return 2
+    keep_the_loop_free()
+    beside.begin(_count_lost_lines(app.metrics))
+    try:
+        if not await ends_before(stopping, server.start()):
+            log.warning("stopping before it has begun to listen")
+            return 0
+    except OSError as error:
+        log.error(
+            "cannot listen",
+            address=error.filename,
+            cause=error.strerror,
+            mend="choose another with --web.listen-address",
+        )
+        return 1
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: beside.begin(_reload(server)))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    listening(server.urls)
+    part = {} if app.shard.is_whole else {"shard": app.shard.number, "total_shards": app.shard.total}
+    log.info("probing", targets=len(app.targets), version=__version__, **part)
+    await stopping.wait()
+    log.info("stopping")
     return 0
+
+
+async def ends_before(stopping: asyncio.Event, start: Coroutine[object, object, None]) -> bool:
+    """Whether the start, which may hang, came to its end; it is cancelled once it is to stop."""
+    starting, told = asyncio.ensure_future(start), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, told, return_exceptions=True)
+        return False
+    await starting
+    return True
 
 
 def tell_left_tasks(others: Set[asyncio.Task[Any]]) -> None:

@@ -6,8 +6,8 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,17 @@ from exporter.outcome import Operation
 from tests.faults.locks import locked
 from tests.faults.server import Call, fault_server, send_and_linger
 from tests.faults.watch import rows
-from tests.running import DEADLINE, Client, Spawned, eventually, serving_command, target, until, write
+from tests.running import (
+    DEADLINE,
+    Client,
+    Spawned,
+    eventually,
+    serving_command,
+    spawned,
+    target,
+    until,
+    write,
+)
 
 TIMEOUT = 1.0
 HANGING = send_and_linger(b"")
@@ -114,11 +124,74 @@ async def test_what_is_under_way_is_no_failure_and_leaves_nothing_behind(
     assert not exporter.said("level=error"), exporter.lines
 
 
+@contextmanager
+def hanging_file() -> Iterator[Path]:
+    """For who reads it, as on a mount whose server is gone; here it is a pipe under /dev."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        pipe = Path(folder) / "pipe"
+        os.mkfifo(pipe)
+        yield pipe
+
+
+@asynccontextmanager
+async def being_read(pipe: Path) -> AsyncIterator[None]:
+    """Within, somebody reads it, and nobody writes."""
+    async with asyncio.timeout(DEADLINE):
+        writer = await asyncio.to_thread(open, pipe, "w")  # once there is a reader
+    with writer:
+        yield
+
+
+def starting(folder: Path, media: dict[str, Any], *more: str) -> AbstractAsyncContextManager[Spawned]:
+    files = (
+        f"--config.file={write(folder / 'exporter.yaml', media)}",
+        f"--storage.path={folder / 'r2-exporter.db'}",
+    )
+    return spawned("serve", *files, "--web.listen-address=127.0.0.1:0", *more)
+
+
+def assert_start_was_left(exporter: Spawned) -> None:
+    assert exporter.said("stopping before it has begun to probe"), exporter.lines
+    assert not exporter.said("Traceback"), exporter.lines
+    assert not exporter.said("tasks are left behind"), exporter.lines
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_start_that_hangs_ends_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    """What hangs is a file with a secret."""
+    with hanging_file() as pipe:
+        media = probed("media", "http://127.0.0.1:1") | {"secret_access_key_file": str(pipe)}
+        del media["secret_access_key"]
+        async with starting(tmp_path, media) as exporter, being_read(pipe):
+            assert await seconds_to_end(exporter, number) < TIMEOUT + 1, exporter.lines
+    assert_start_was_left(exporter)
+
+
+async def test_a_web_side_whose_start_hangs_ends_with_it(tmp_path: Path) -> None:
+    with hanging_file() as pipe:
+        media = probed("media", "http://127.0.0.1:1")
+        async with starting(tmp_path, media, f"--web.config.file={pipe}") as exporter, being_read(pipe):
+            assert await seconds_to_end(exporter) < TIMEOUT + 1, exporter.lines
+    assert not exporter.said("Traceback"), exporter.lines
+
+
+async def test_a_start_that_waits_for_the_history_ends_with_it(tmp_path: Path) -> None:
+    history = tmp_path / "r2-exporter.db"
+    with locked(history):
+        async with starting(tmp_path, probed("media", "http://127.0.0.1:1")) as exporter:
+            await until(lambda: history in open_files(exporter))
+            assert await seconds_to_end(exporter) < TIMEOUT + 1, exporter.lines
+    assert_start_was_left(exporter)
+
+
+def open_files(exporter: Spawned) -> list[Path]:
+    return [each.readlink() for each in Path(f"/proc/{exporter.process.pid}/fd").iterdir()]
+
+
 async def test_a_reload_that_hangs_ends_with_it(tmp_path: Path) -> None:
-    """A file with a secret hangs, as on a mount whose server is gone; here it is a pipe under /dev."""
     async with fault_server() as storage:
-        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-            secret = Path(folder) / "secret"
+        with hanging_file() as secret:
+            secret.unlink()
             secret.write_text("kept\n")
             media = probed("media", storage.endpoint) | {"secret_access_key_file": str(secret)}
             del media["secret_access_key"]
@@ -126,9 +199,7 @@ async def test_a_reload_that_hangs_ends_with_it(tmp_path: Path) -> None:
                 secret.unlink()
                 os.mkfifo(secret)
                 exporter.process.send_signal(signal.SIGHUP)
-                async with asyncio.timeout(DEADLINE):
-                    writer = await asyncio.to_thread(open, secret, "w")  # once there is a reader
-                with writer:
+                async with being_read(secret):
                     assert await seconds_to_end(exporter) < TIMEOUT + 1, exporter.lines
     assert not exporter.said("tasks are left behind"), exporter.lines
     assert not exporter.said("Traceback"), exporter.lines
