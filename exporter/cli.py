@@ -17,6 +17,7 @@ from exporter import __version__, logs
 from exporter.config import ConfigError, Settings, dump, load_settings
 from exporter.log_handler import ThreadedHandler
 from exporter.shard import Shard, ordinal
+from exporter.streams import let_go_of_output, open_missing, tell
 
 UNUSABLE = 2
 
@@ -39,19 +40,20 @@ class UnusableError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits: 0 good, 1 unhealthy or failed, 2 unusable arguments or configuration."""
+    open_missing()
     try:
         try:
             status = _run(arguments)
         finally:
             sys.stdout.flush()
     except (ConfigError, UnusableError) as error:
-        print(error, file=sys.stderr)
+        tell(str(error))
         status = UNUSABLE
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:
         # Whoever read our output has left; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go_of_output()
         status = 1
     sys.exit(status)
 
@@ -112,7 +114,7 @@ def _demo(options: argparse.Namespace) -> int:
         with _logging(options):
             return run_loop(demo(options.listen or [parse_listen(DEMO_LISTEN)], options.web_config))
     except DemoError as error:
-        print(f"r2-exporter demo: {error}", file=sys.stderr)
+        tell(f"r2-exporter demo: {error}")
         return 1
 
 

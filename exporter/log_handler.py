@@ -10,8 +10,9 @@ from collections.abc import Sequence
 WAITING = 4 << 20
 """Bytes of lines that wait at the most. What comes then is lost: how a trouble began says more of it."""
 
-LAST_WORDS_SECONDS = 0.5
-"""The longest that the end of the process waits for its last lines to be written."""
+LAST_WORDS_SECONDS = 0.25
+"""The longest that the end of the process waits for its last lines to be written; of its last second
+(`exporter.farewell`) the disk, the web side and stuck threads have the rest."""
 
 
 class ThreadedHandler(logging.Handler):
@@ -30,6 +31,7 @@ class ThreadedHandler(logging.Handler):
         self._lines: deque[bytes | int] = deque()  # a number stands for so many lines that were lost
         self._size = 0  # bytes, what is being written included
         self._torn = False
+        self._in_vain = False
         self._changed = threading.Condition()
         threading.Thread(target=self._write_on, name="log", daemon=True).start()
 
@@ -49,9 +51,10 @@ class ThreadedHandler(logging.Handler):
                 self._changed.notify_all()
 
     def flush(self) -> None:
-        """Waits until all is written, but not for long."""
+        """Waits until all is written, but not for long, and once only if that was in vain."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._size, LAST_WORDS_SECONDS)
+            patience = 0 if self._in_vain else LAST_WORDS_SECONDS
+            self._in_vain = not self._changed.wait_for(lambda: not self._size, patience)
 
     def _line(self, record: logging.LogRecord) -> bytes:
         return f"{self.format(record)}\n".encode(errors="backslashreplace")

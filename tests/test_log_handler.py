@@ -84,6 +84,18 @@ def test_the_end_does_not_wait_for_a_reader_that_is_gone(pipe: Pipe, monkeypatch
     assert LAST_WORDS_SECONDS < 1
 
 
+def test_the_end_waits_but_once_for_a_reader_that_is_gone(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = ThreadedHandler(pipe.writing)
+    say(handler, "x" * 3 * PIPE)
+    monkeypatch.setattr("exporter.log_handler.LAST_WORDS_SECONDS", 0.01)
+    handler.flush()
+    monkeypatch.setattr("exporter.log_handler.LAST_WORDS_SECONDS", "nobody asks")
+    handler.flush()
+    assert pipe.read(1) == ["x" * 3 * PIPE]
+
+
 def test_the_end_waits_for_the_last_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb") as file:

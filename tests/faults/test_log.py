@@ -1,21 +1,33 @@
 """Whoever reads the log has stopped: a log driver that hangs, a terminal that is held, a slow disk."""
 
 import fcntl
+import os
+import subprocess
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from exporter.outcome import Operation
 from tests.faults.kinds import KINDS
+from tests.faults.pipes import PIPE, fill
 from tests.faults.server import fault_server
 from tests.faults.watch import Watch
-from tests.running import Client, Spawned, eventually, serving_command, target, until, write
+from tests.running import (
+    DEADLINE,
+    Client,
+    Spawned,
+    command,
+    eventually,
+    serving_command,
+    target,
+    until,
+    write,
+)
 
 NAMES = [f"t{number}" for number in range(8)]
-PIPE = 4096
-"""Bytes that the log's pipe takes: of the lines of a few transitions no more fits."""
 MANY = 50
-"""Transitions of breakers; each is a line of more than a hundred bytes."""
+"""Transitions of breakers; each is a line of more than a hundred bytes, and the log's pipe takes PIPE."""
 
 
 def stop_reading(exporter: Spawned) -> None:
@@ -46,3 +58,14 @@ async def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
             stop_reading(exporter)
             await eventually(lambda: client.has_more(before + MANY, "r2_circuit_breaker_transitions_total"))
             assert await exporter.end() == 0
+
+
+@pytest.mark.parametrize("name", ["serve", "check-config"])
+def test_it_ends_though_nobody_reads_why(tmp_path: Path, name: str) -> None:
+    reading, writing = os.pipe()
+    fill(writing)
+    arguments = command(name, f"--config.file={tmp_path / 'none.yaml'}")
+    done = subprocess.run(arguments, stderr=writing, timeout=DEADLINE, check=False)
+    os.close(reading)
+    os.close(writing)
+    assert done.returncode == 2

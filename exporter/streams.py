@@ -1,0 +1,39 @@
+"""Standard input, output and error: there, and holding up nothing, however the program was started."""
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from exporter.log_handler import LAST_WORDS_SECONDS
+
+
+def open_missing() -> None:
+    """Opens /dev/null in the place of each that is closed: the next file or socket would take it."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
+
+
+def tell(text: str) -> None:
+    """Writes to standard error, and does not wait for ever for whoever reads it.
+
+    Past `sys.stderr`, whose lock the end of the process needs.
+    """
+
+    def write() -> None:
+        with suppress(OSError):
+            os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    writing.join(LAST_WORDS_SECONDS)
+
+
+def let_go_of_output() -> None:
+    """What standard output did not take is lost; Python would try it once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
