@@ -2,14 +2,16 @@
 
 import argparse
 import asyncio
+import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
@@ -20,6 +22,10 @@ from exporter.shard import Shard, ordinal
 from exporter.streams import let_go_of_output, open_missing, tell
 
 UNUSABLE = 2
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+FEWEST_FILES = 32
+"""What the program has open before its first connection is about half of it."""
 
 DEFAULT_LISTEN = ":9977"
 DEMO_LISTEN = "127.0.0.1:9977"
@@ -49,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (ConfigError, UnusableError) as error:
         tell(str(error))
         status = UNUSABLE
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        let_go_of_output()
+        tell(f"r2-exporter: standard output: {error.strerror}")
+        status = 1
     except KeyboardInterrupt:
         status = 130
     except BrokenPipeError:
@@ -60,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
+    open_as_many_files_as_allowed()
     command: Callable[[argparse.Namespace], int] = options.run
     return command(options)
 
@@ -85,6 +98,19 @@ def _serve(options: argparse.Namespace) -> int:
         return run_loop(
             serve(_loader(options), options.storage, listen, options.web_config, shard=_shard(options))
         )
+
+
+def open_as_many_files_as_allowed() -> None:
+    """A connection is one, and the usual soft limit of 1024 is for programs that use select(2).
+
+    Raises UnusableError if not even the first few can be had, without which there is no event loop.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # what some systems call unlimited is more than they allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FEWEST_FILES:
+        raise UnusableError(f"the limit of open files is {soft}, too low: see `ulimit -n`")
 
 
 @contextmanager
@@ -290,6 +316,10 @@ def parse_listen(text: str) -> tuple[str, int]:
         raise argparse.ArgumentTypeError(f"write an IPv6 address in brackets: [{host}]:{port}")
     if not colon or not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as :9977 or 127.0.0.1:9977")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(f"{host!r} cannot be a host's name") from None
     return host, int(port)
 
 

@@ -5,14 +5,12 @@ import gc
 import logging
 import os
 import platform
-import resource
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +54,6 @@ async def serve(
     the start.
     """
     give_back_what_is_freed()
-    open_as_many_files_as_allowed()
     others = asyncio.all_tasks()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -158,13 +155,6 @@ async def leave_stuck_threads(status: int) -> None:
     log.warning("threads are left behind", threads=stuck)
     logging.shutdown()
     os._exit(status)
-
-
-def open_as_many_files_as_allowed() -> None:
-    """A connection is one, and the usual soft limit of 1024 is for programs that use select(2)."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # what some systems call unlimited is more than they allow
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def keep_the_loop_free() -> None:

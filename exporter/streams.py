@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from io import TextIOWrapper
 
 from exporter.log_handler import LAST_WORDS_SECONDS
 
@@ -17,6 +18,8 @@ def open_missing() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may show nothing but ASCII
 
 
 def tell(text: str) -> None:
