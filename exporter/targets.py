@@ -1,6 +1,8 @@
 """From a target's settings to its probe: credentials, TLS context, proxy and connections."""
 
 import hashlib
+import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,14 +10,18 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment
 
 import structlog
+from yarl import URL
 
-from exporter.config import Settings, TargetSettings
+from exporter.config import ConfigError, Problem, Settings, TargetSettings
 from exporter.probe import Probe
 from exporter.s3.address import Address
 from exporter.s3.client import Client, tls_context
 from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials, CredentialSource, StaticCredentials
 from exporter.storage import Storage
+
+_PASSWORD = re.compile(r"[^:/?#]*://[^:@/?#]*:([^/?#]+)@")
+"""In a URL, and in what is none: urllib raises an error for that."""
 
 log = structlog.get_logger(__name__)
 
@@ -76,16 +82,32 @@ def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
     domains, each with a port or without, or `*`; networks such as 10.0.0.0/8 are not understood.
     Decided once for a target: aiohttp would read the environment in a thread at every request,
     and the time of it would count as the storage's.
+
+    Raises ConfigError for one that can be no proxy: its probes would fail, and say so of the storage.
     """
     parts = urlsplit(url)
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    scheme = parts.scheme if proxies.get(parts.scheme) else "all"
+    proxy = proxies.get(scheme)
     if not proxy or _is_exempt({parts.netloc.lower(), parts.hostname or ""}, proxies.get("no", "")):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if not proxy.startswith(("http://", "https://")):
         log.warning("proxy not used: only http and https proxies are supported", url=url)
         return None
+    if not _has_host(proxy):
+        names = f"{scheme}_proxy", f"{scheme}_proxy".upper()  # urllib, too, prefers the first
+        name = next((each for each in names if os.environ.get(each)), names[1])
+        problem = "is not the URL of a proxy, such as http://proxy.example.com:3128"  # it may hold a password
+        raise ConfigError("the environment", [Problem(name, None, problem)])
     return proxy
+
+
+def _has_host(url: str) -> bool:
+    """Whether it is a URL that can be connected to, as aiohttp reads it."""
+    try:
+        return bool(URL(url).host)
+    except ValueError:
+        return False
 
 
 def secrets_of(settings: Settings, proxies: Mapping[str, str]) -> list[str]:
@@ -98,8 +120,8 @@ def secrets_of(settings: Settings, proxies: Mapping[str, str]) -> list[str]:
 
 def proxy_passwords(proxies: Mapping[str, str]) -> list[str]:
     """The passwords in these proxies' URLs, for the log to mask."""
-    passwords = [urlsplit(url).password for url in proxies.values() if "://" in url]
-    return [unquote(password) for password in passwords if password]
+    found = map(_PASSWORD.match, proxies.values())
+    return [unquote(each[1]) for each in found if each]
 
 
 def _is_exempt(names: set[str], no_proxy: str) -> bool:

@@ -109,3 +109,32 @@ def test_a_host_that_cannot_be_one_is_named(host: str) -> None:
     assert done.returncode == 2
     assert "--web.listen-address" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+PROXIES = {
+    "no address": ("serve", "HTTP_PROXY", "http://user:hidden@[::1"),
+    "no port": ("check", "http_proxy", "http://user:hidden@proxy:99999999"),
+    "no UTF-8": ("serve", "ALL_PROXY", "http://user:hidden@\udcff:1"),
+    "no host": ("check", "all_proxy", "http://user:hidden@:3128"),
+}
+
+
+@pytest.mark.parametrize(("command", "name", "url"), PROXIES.values(), ids=PROXIES)
+def test_a_proxy_that_cannot_be_one_is_named(config: Path, command: str, name: str, url: str) -> None:
+    more = [f"--storage.path={config.with_name('r2-exporter.db')}", SOMEWHERE] if command == "serve" else []
+    done = run(command, f"--config.file={config}", *more, env=without_proxies() | {name: url})
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"the environment: {name}: ")
+    assert "hidden" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_proxy_that_nothing_goes_through_may_be_anything(config: Path) -> None:
+    done = run("check", f"--config.file={config}", env=without_proxies() | {"HTTPS_PROXY": "http://[::1"})
+    assert done.returncode == 1
+    assert "connect" in done.stdout
+    assert done.stderr == ""
+
+
+def without_proxies() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
