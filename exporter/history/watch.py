@@ -65,7 +65,7 @@ def _harmed(before: Seen, now: Seen, why: str) -> CorruptError:
         what = f"something else cut the history from {before.size} to {now.size} bytes"
     else:
         what = "something else wrote to the history"
-    return CorruptError(f"{what} ({why}): results kept until now are lost from it")
+    return CorruptError(f"{what} ({why}): what it had kept is lost")
 
 
 def _stat(path: Path) -> tuple[Identity, int, int]:

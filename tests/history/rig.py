@@ -1,6 +1,8 @@
 """What the tests of the history run on: results to keep, a writer at work, and a look at its file."""
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -124,10 +126,7 @@ class Kept:
 
     def ids(self) -> list[str]:
         """The request ids in the file, in the order they were written."""
-        return [
-            row["request_id"]
-            for row in rows(self.path, "SELECT request_id FROM r2_health_checks ORDER BY id")
-        ]
+        return request_ids(self.path)
 
     def causes(self) -> list[str]:
         """The causes of the events in the file, in the order they were written."""
@@ -160,6 +159,11 @@ def rows(path: Path, sql: str, *values: object) -> Sequence[Any]:
         return connection.execute(sql, values).fetchall()
 
 
+def request_ids(path: Path) -> list[str]:
+    """Of the results in a file, in the order they were written."""
+    return [row["request_id"] for row in rows(path, "SELECT request_id FROM r2_health_checks ORDER BY id")]
+
+
 def count(path: Path, table: str = "r2_health_checks") -> int:
     [(number,)] = rows(path, f"SELECT count(*) FROM {table}")
     return int(number)
@@ -174,3 +178,19 @@ def integrity(path: Path) -> str:
     """What SQLite finds wrong with a file, or `ok`."""
     [(verdict,)] = rows(path, "PRAGMA integrity_check(1)")
     return str(verdict)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The log of a file, or its shared memory."""
+    return path.with_name(path.name + suffix)
+
+
+def damage(path: Path, offset: int, length: int, byte: int = 165) -> None:
+    """Overwrites a part of a file, in another process: closing it here would let go of SQLite's locks."""
+    program = "import sys; f = open(sys.argv[1], 'r+b'); f.seek({}); f.write(bytes([{}]) * {})"
+    subprocess.run([sys.executable, "-c", program.format(offset, byte, length), path], check=True)
+
+
+def kept_aside(path: Path) -> list[Path]:
+    """The corrupt files in whose place another one was begun."""
+    return sorted(path.parent.glob(f"{path.name}.corrupt-*"))

@@ -11,8 +11,17 @@ from structlog.testing import capture_logs
 
 from exporter.history import HistoryUnavailableError
 from tests.api.rig import Api
-from tests.history.rig import DEADLINE, integrity, keeping, numbered, wait_for
-from tests.history.test_lost_files import beside, damage, kept_aside, request_ids
+from tests.history.rig import (
+    DEADLINE,
+    beside,
+    damage,
+    integrity,
+    keeping,
+    kept_aside,
+    numbered,
+    request_ids,
+    wait_for,
+)
 from tests.running import eventually, running, target
 from tests.running import write as write_config
 
@@ -25,7 +34,7 @@ def cut(size: int) -> Callable[[Path], None]:
 
 
 def zero_the_first_page(path: Path) -> None:
-    damage(path, 0, 4096)
+    damage(path, 0, 4096, byte=0)
 
 
 HARMS = pytest.mark.parametrize(

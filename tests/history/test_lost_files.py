@@ -2,8 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -16,12 +14,16 @@ from exporter.history.queries import Filter, check_page
 from tests.history.rig import (
     DEADLINE,
     FOREVER,
+    beside,
     check,
     count,
+    damage,
     event,
     integrity,
     keeping,
+    kept_aside,
     numbered,
+    request_ids,
     rows,
     wait_for,
     write,
@@ -30,27 +32,9 @@ from tests.history.rig import (
 HEADER = b"SQLite format 3\0"
 
 
-def beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def damage(path: Path, offset: int, length: int) -> None:
-    """Overwrites a part of a file, in another process: closing it here would let go of SQLite's locks."""
-    program = f"import sys; f = open(sys.argv[1], 'r+b'); f.seek({offset}); f.write(bytes([165]) * {length})"
-    subprocess.run([sys.executable, "-c", program, path], check=True)
-
-
 def damage_in_the_middle(path: Path) -> None:
     size = path.stat().st_size
     damage(path, size // 4, size // 2)
-
-
-def request_ids(path: Path) -> list[str]:
-    return [row["request_id"] for row in rows(path, "SELECT request_id FROM r2_health_checks ORDER BY id")]
-
-
-def kept_aside(path: Path) -> list[Path]:
-    return sorted(path.parent.glob(f"{path.name}.corrupt-*"))
 
 
 @pytest.mark.parametrize("suffixes", [("",), ("", "-wal", "-shm")], ids=["alone", "with its log"])
