@@ -29,6 +29,9 @@ FEWEST_FILES = 32
 
 DEFAULT_LISTEN = ":9977"
 DEMO_LISTEN = "127.0.0.1:9977"
+STACK_FRAMES = 1000
+"""Of a stack so many are looked at, as Python prints them. In debug mode aiohttp looks at the whole stack
+for each connection it takes, and CPython 3.11 was seen to lead from its outermost frame to its innermost."""
 T = TypeVar("T")
 
 EPILOG = """\
@@ -79,6 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def run_loop(work: Coroutine[object, object, T]) -> T:
     """Runs `work` on uvloop where there is one: its timers and sockets add less to what we measure."""
+    sys.tracebacklimit = STACK_FRAMES
     try:
         import uvloop  # noqa: PLC0415  not on every platform
     except ImportError:
