@@ -125,3 +125,28 @@ async def test_once_it_closes_only_who_has_had_a_turn_is_answered(
         going_on.set()
         assert (await first.answer()).body == b"hello"
     assert answered == []
+
+
+async def test_an_answer_that_ends_as_its_time_is_up_is_no_defect(
+    app: web.Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    given_up = False
+
+    async def slow(request: web.Request) -> web.Response:
+        nonlocal given_up
+        while not given_up:
+            await asyncio.sleep(0)
+            waiting = request.protocol._handler_waiter  # which aiohttp has once it shuts down
+            given_up = waiting is not None and waiting.cancelled()
+        return web.Response()
+
+    app.router.add_get("/it/slow", slow)
+    async with serving(app) as served:
+        client = await served.open()
+        client.send(GET.format("/it/slow"))
+        await until(lambda: [each.idle for each in served.connections._open] == [False])
+        served.connections.close()
+        await served.connections.server.shutdown(0.05)
+        assert (await client.answer()).status == 200
+    assert given_up
+    assert not caplog.records

@@ -231,6 +231,11 @@ class Connection(web.RequestHandler):
         answer.force_close()
         return answer
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Passes over what aiohttp does to itself when an answer ends just as it gives up waiting for it."""
+        if not (self._connections.closing and isinstance(kw.get("exc_info"), asyncio.InvalidStateError)):
+            super().log_exception(*args, **kw)
+
     def _after(self, seconds: float) -> asyncio.TimerHandle:
         return self._loop.call_later(seconds, self.abort)
 
