@@ -349,6 +349,20 @@ async def test_the_demo_shows_around_and_has_successes_of_all_five_operations() 
     assert not exporter.said("Traceback")
 
 
+async def test_the_demo_ends_cleanly_though_its_storage_has_died() -> None:
+    async with spawned("demo", "--web.listen-address=127.0.0.1:0") as exporter:
+        await until(lambda: exporter.said("probing"))
+        [storage] = children_of(exporter.process.pid)
+        os.kill(storage, signal.SIGKILL)
+        await until(lambda: not children_of(exporter.process.pid))
+        assert await exporter.end() == 0
+    assert not exporter.said("Traceback")
+
+
+def children_of(process: int) -> list[int]:
+    return [*map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
+
+
 def test_the_demo_without_its_extra_says_how_to_get_it(tmp_path: Path) -> None:
     hide = "import sys; sys.modules['moto'] = None; from exporter.cli import main; main(['demo'])"
     done = subprocess.run(

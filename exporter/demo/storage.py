@@ -103,7 +103,9 @@ class DemoStorage:
     async def _stop(process: Process) -> None:
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                await process.communicate(b"")  # ends its standard input, then waits for its end
+                if process.stdin is not None:
+                    process.stdin.close()  # which ends it
+                await process.wait()
         except TimeoutError:
             with suppress(ProcessLookupError):
                 process.kill()
