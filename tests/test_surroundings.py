@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 from socket import create_server
@@ -109,6 +110,28 @@ def test_a_host_that_cannot_be_one_is_named(host: str) -> None:
     assert done.returncode == 2
     assert "--web.listen-address" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+IMPATIENT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "exporter.config":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+from exporter.__main__ import main
+main()
+"""
+
+
+def test_an_interrupt_before_it_has_loaded_is_no_traceback() -> None:
+    arguments = [sys.executable, "-c", IMPATIENT]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 130
+    assert done.stderr == ""
 
 
 PROXIES = {
