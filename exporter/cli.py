@@ -58,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (ConfigError, UnusableError) as error:
         tell(str(error))
         status = UNUSABLE
+    except BrokenPipeError:
+        # Whoever read our output has left; there is nobody to tell.
+        let_go_of_output()
+        status = 1
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -66,10 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = 1
     except KeyboardInterrupt:
         status = 130
-    except BrokenPipeError:
-        # Whoever read our output has left; there is nobody to tell.
-        let_go_of_output()
-        status = 1
     sys.exit(status)
 
 
