@@ -24,6 +24,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 from yarl import URL
 
 from exporter.outcome import Operation
@@ -700,6 +701,11 @@ async def raw(exporter: Running, request: str) -> bytes:
         writer.transport.abort()
 
 
+def defects(logs: list[EventDict]) -> list[EventDict]:
+    """But for what a machine says that was too busy with other tests."""
+    return [line for line in logs if "stood still" not in line["event"]]
+
+
 async def test_who_leaves_in_the_middle_of_a_page_is_no_defect(config: Path) -> None:
     async with running(config) as exporter:
         filler = exporter.app.metrics.registry.gauge("filler", "More than sockets hold.", ("target",))
@@ -714,7 +720,7 @@ async def test_who_leaves_in_the_middle_of_a_page_is_no_defect(config: Path) -> 
                 await asyncio.sleep(0)
             writer.transport.abort()
             await until(lambda: len(asyncio.all_tasks()) <= tasks)
-        assert logs == []
+        assert defects(logs) == []
 
 
 async def test_who_reads_too_slowly_is_let_go(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -731,6 +737,6 @@ async def test_who_reads_too_slowly_is_let_go(config: Path, monkeypatch: pytest.
             await until(lambda: len(asyncio.all_tasks()) <= tasks)
             with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
                 await reader.readexactly(20_000_000)
-        assert logs == []
+        assert defects(logs) == []
         assert (await exporter.get("/-/ready"))[0] == 200
         writer.close()

@@ -13,7 +13,7 @@ import pytest
 from exporter.history import History, NewerSchemaError
 from exporter.history.database import VERSION, open_for_writing, upgrade
 from exporter.outcome import Operation
-from tests.history.rig import DAY, FOREVER, HOUR, MIDNIGHT, check, keeping, rows, write
+from tests.history.rig import DAY, DEADLINE, FOREVER, HOUR, MIDNIGHT, check, keeping, rows, write
 
 NEXT = VERSION + 1
 
@@ -57,7 +57,10 @@ def test_opening_again_changes_nothing(path: Path, opened: sqlite3.Connection) -
         assert dump(again) == before
 
 
-def test_two_that_open_a_new_file_at_once_both_find_it_whole(path: Path) -> None:
+def test_two_that_open_a_new_file_at_once_both_find_it_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.history.database.LOCK_SECONDS", DEADLINE)
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: open_for_writing(path), range(4)))
     assert [pragma(connection, "user_version") for connection in found] == [VERSION] * 4
