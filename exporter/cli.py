@@ -29,9 +29,6 @@ FEWEST_FILES = 32
 
 DEFAULT_LISTEN = ":9977"
 DEMO_LISTEN = "127.0.0.1:9977"
-STACK_FRAMES = 1000
-"""Of a stack so many are looked at, as Python prints them. In debug mode aiohttp looks at the whole stack
-for each connection it takes, and CPython 3.11 was seen to lead from its outermost frame to its innermost."""
 T = TypeVar("T")
 
 EPILOG = """\
@@ -81,8 +78,13 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def run_loop(work: Coroutine[object, object, T]) -> T:
-    """Runs `work` on uvloop where there is one: its timers and sockets add less to what we measure."""
-    sys.tracebacklimit = STACK_FRAMES
+    """Runs `work` on uvloop where there is one: its timers and sockets add less to what we measure.
+
+    In debug mode on asyncio's own: uvloop looks at frames that are just being made, and leaves them broken.
+    https://github.com/MagicStack/uvloop/issues/715
+    """
+    if sys.flags.dev_mode or os.environ.get("PYTHONASYNCIODEBUG"):
+        return asyncio.run(work, debug=True)
     try:
         import uvloop  # noqa: PLC0415  not on every platform
     except ImportError:
