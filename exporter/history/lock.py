@@ -27,14 +27,20 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self._history = path
-        self._path = lock_of(path)
+        self._path = path
         self._file: int | None = None
+
+    @property
+    def held(self) -> bool:
+        return self._file is not None
 
     def take(self) -> None:
         """Raises TakenError. Where nothing can be locked or written, SQLite is left to say more of it."""
-        if self._file is not None and _is_at(self._file, self._path):
+        path = lock_of(Path(os.path.realpath(self._history)))  # by whichever of its names it was opened
+        if self._file is not None and path == self._path and _is_at(self._file, path):
             return
         self.release()
+        self._path = path
         while self._file is None:
             try:
                 file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -53,10 +59,10 @@ class Lock:
                 os.close(file)
 
     def release(self) -> None:
-        """Removes the file, too, if it is still there."""
+        """Removes the file, too, if it is still there, and nobody has written anything into it."""
         file, self._file = self._file, None
         if file is not None:
-            if _is_at(file, self._path):
+            if _is_at(file, self._path) and not os.fstat(file).st_size:
                 with suppress(OSError):
                     self._path.unlink()
             os.close(file)

@@ -185,6 +185,7 @@ class Writer:
     def _open(self) -> sqlite3.Connection:
         """The connection, a new one if the file is not the one that it was opened on."""
         if self._connection is not None:
+            self._lock.take()
             now = look(self.path)
             check_unharmed(self.path, self._seen, now)
             if not now.is_of(self._seen):
@@ -207,10 +208,13 @@ class Writer:
     def _open_alone(self) -> sqlite3.Connection:
         self._lock.take()
         try:
-            return open_for_writing(self.path)
+            connection = open_for_writing(self.path)
         except BaseException:
             self._lock.release()  # it may be somebody else's file
             raise
+        if not self._lock.held:
+            log.warning("the history cannot be locked: nobody notices two exporters", file=str(self.path))
+        return connection
 
     def _leave(self, now: Seen) -> None:
         """Closes a file that was removed or replaced, or lost its write-ahead log."""

@@ -3,6 +3,8 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from exporter.history.lock import lock_of
 from tests.history.rig import Kept, keeping, numbered, rows
 from tests.running import Client, eventually, serving_command, target, until, write
@@ -59,8 +61,34 @@ def test_a_file_in_the_place_of_a_moved_one_is_locked_too(path: Path) -> None:
 
 def test_what_cannot_be_locked_is_written_all_the_same(path: Path) -> None:
     lock_of(path).mkdir()
+    with capture_logs() as lines, keeping(path) as kept:
+        kept.keep(*numbered([1]))
+    assert ["cannot be locked" in line["event"] for line in lines] == [True]
+
+
+def test_by_another_name_it_is_the_same_history(path: Path) -> None:
+    other = path.with_name("link.db")
+    other.symlink_to(path)
+    with keeping(path), keeping(other) as second:
+        second.wait_until_down()
+        assert "another r2-exporter" in second.state.error
+
+
+def test_a_lock_that_somebody_removed_is_taken_again(path: Path) -> None:
+    with keeping(path) as first, ExitStack() as stack:
+        first.keep(*numbered([1]))
+        lock_of(path).unlink()
+        first.keep(*numbered([2]))
+        second = begin(stack, path)
+        second.wait_until_down()
+        stack.callback(first.writer.stop, 30)
+
+
+def test_somebody_elses_file_of_that_name_stays(path: Path) -> None:
+    lock_of(path).write_text("important")
     with keeping(path) as kept:
         kept.keep(*numbered([1]))
+    assert lock_of(path).read_text() == "important"
 
 
 async def test_the_log_of_the_second_exporter_says_what_to_do(tmp_path: Path) -> None:
