@@ -16,6 +16,7 @@ from exporter.s3.credentials import ChainCredentials
 from exporter.s3.printable import printable
 from exporter.storage import Reply
 from exporter.targets import TlsContexts, make_probe, secrets_of
+from exporter.threads import blocking_threads, leave_stuck_threads
 
 CLEANUP_GRACE = 10.0
 CELL_LIMIT = 500
@@ -33,6 +34,7 @@ async def check(settings: Settings, names: Sequence[str], output: str) -> int:
             f"no target is named {', '.join(unknown)}; there are {', '.join(sorted(known))}", file=sys.stderr
         )
         return 2
+    threads = blocking_threads(asyncio.get_running_loop())
     targets = [target for target in settings.targets if not names or target.name in names]
     register_secrets(secrets_of(settings, getproxies_environment()))
     outcomes = await _probe_all(targets, settings)
@@ -40,7 +42,9 @@ async def check(settings: Settings, names: Sequence[str], output: str) -> int:
         print(json.dumps([_as_json(outcome) for outcome in outcomes], indent=2))
     else:
         _print(outcomes, len(targets))
-    return 0 if all(outcome.success for outcome in outcomes) else 1
+    status = 0 if all(outcome.success for outcome in outcomes) else 1
+    await leave_stuck_threads(threads, status)
+    return status
 
 
 async def _probe_all(targets: Sequence[TargetSettings], settings: Settings) -> list[Outcome]:

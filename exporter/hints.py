@@ -41,8 +41,8 @@ _BY_CODE = {
         "and AWS_SECRET_ACCESS_KEY in the environment."
     ),
     "NoSuchBucket": (
-        "Check `bucket`, and on R2 that it lives in this account_id and jurisdiction: a bucket made in the "
-        "EU is found at the EU endpoint only."
+        "Check `bucket`, `endpoint` for a stray path, and on R2 that it lives in this account_id and "
+        "jurisdiction: a bucket made in the EU is found at the EU endpoint only."
     ),
     "NoSuchKey": NO_S3,
     "NotEntitled": "The Cloudflare account has no R2 subscription.",

@@ -3,14 +3,11 @@
 import asyncio
 import gc
 import logging
-import os
 import platform
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Coroutine, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +20,12 @@ from exporter.background import Background
 from exporter.config import ConfigError, Settings, load_settings
 from exporter.demo import DemoStorage
 from exporter.history import NewerSchemaError
+from exporter.log_handler import LAST_WORDS_SECONDS
 from exporter.memory import give_back_what_is_freed
 from exporter.metrics import Metrics
 from exporter.shard import WHOLE, Shard
+from exporter.streams import tell
+from exporter.threads import blocking_threads, leave_stuck_threads
 from exporter.web.server import Server
 
 SWITCH_INTERVAL = 0.0005
@@ -34,8 +34,6 @@ SWITCH_INTERVAL = 0.0005
 GC_THRESHOLDS = (2_000, 5, 1_000)
 """Allocations beyond deallocations until the youngest are collected, and how many such rounds until the
 older are, and the oldest."""
-
-_MAIN = threading.main_thread()
 
 log = structlog.get_logger(__name__)
 
@@ -50,15 +48,14 @@ async def serve(
 ) -> int:
     """Probes and serves until SIGTERM or SIGINT; SIGHUP reloads. `listening` is told the URLs.
 
-    `storage` is the history's file. Returns the exit status. Raises ConfigError for what is unusable at
-    the start.
+    `storage` is the history's file. Returns the exit status: 0, 1 if it cannot listen, or 2 for what is
+    unusable, which is told by then.
     """
     give_back_what_is_freed()
     others = asyncio.all_tasks()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    threads = ThreadPoolExecutor(thread_name_prefix="blocking-work")
-    loop.set_default_executor(threads)
+    threads = blocking_threads(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     app = App(load, storage, shard)
@@ -71,14 +68,16 @@ async def serve(
     beside = Background()
     try:
         status = await _serve_until(stopping, app, server, beside, listening)
+    except ConfigError as error:
+        _tell_unusable(error)
+        status = 2
     finally:
         await beside.end()
         # The web side goes last: until then /-/ready says 503 and /metrics what the last probes found.
         await app.stop()
         await server.stop()
-        threads.shutdown(wait=False, cancel_futures=True)
     tell_left_tasks(others)
-    await leave_stuck_threads(status)
+    await leave_stuck_threads(threads, status)
     return status
 
 
@@ -121,6 +120,12 @@ async def _serve_until(
     return 0
 
 
+def _tell_unusable(error: ConfigError) -> None:
+    for handler in logging.getLogger().handlers:
+        handler.flush()  # what was logged comes first
+    tell(str(error), LAST_WORDS_SECONDS)
+
+
 async def ends_before(stopping: asyncio.Event, start: Coroutine[object, object, None]) -> bool:
     """Whether the start, which may hang, came to its end; it is cancelled once it is to stop."""
     starting, told = asyncio.ensure_future(start), asyncio.ensure_future(stopping.wait())
@@ -140,21 +145,6 @@ def tell_left_tasks(others: Set[asyncio.Task[Any]]) -> None:
     if left:
         names = sorted(getattr(task.get_coro(), "__qualname__", task.get_name()) for task in left)
         log.warning("tasks are left behind", tasks=names)
-
-
-async def leave_stuck_threads(status: int) -> None:
-    """Ends the process if a thread does not: Python's own end would wait for it, be it for ever.
-
-    Such as one that reads from a disk that hangs, or runs a `credential_process`.
-    """
-    for _ in range(10):
-        stuck = [each.name for each in threading.enumerate() if not each.daemon and each is not _MAIN]
-        if not stuck:
-            return
-        await asyncio.sleep(0.01)
-    log.warning("threads are left behind", threads=stuck)
-    logging.shutdown()
-    os._exit(status)
 
 
 def keep_the_loop_free() -> None:

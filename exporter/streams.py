@@ -1,12 +1,11 @@
 """Standard input, output and error: there, and holding up nothing, however the program was started."""
 
 import os
+import select
 import sys
 import threading
 from contextlib import suppress
 from io import TextIOWrapper
-
-from exporter.log_handler import LAST_WORDS_SECONDS
 
 
 def open_missing() -> None:
@@ -22,19 +21,24 @@ def open_missing() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may show nothing but ASCII
 
 
-def tell(text: str) -> None:
-    """Writes to standard error, and does not wait for ever for whoever reads it.
+def tell(text: str, patience: float | None = None) -> None:
+    """Writes to standard error, and waits no longer than so many seconds for whoever reads it, or for ever.
 
     Past `sys.stderr`, whose lock the end of the process needs.
     """
 
     def write() -> None:
+        rest = f"{text}\n".encode(errors="backslashreplace")
         with suppress(OSError):
-            os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+            while rest:
+                try:
+                    rest = rest[os.write(2, rest) :]
+                except BlockingIOError:  # somebody who has the same terminal made it so
+                    select.select([], [2], [])
 
     writing = threading.Thread(target=write, daemon=True)
     writing.start()
-    writing.join(LAST_WORDS_SECONDS)
+    writing.join(patience)
 
 
 def let_go_of_output() -> None:

@@ -161,6 +161,7 @@ class Connection(web.RequestHandler):
         """Without this, the requests of callers who have left would make those who stay wait."""
         if self._turn is not None and not self._turn.done():
             self._turn.set_exception(ConnectionResetError("the connection closes before its turn"))
+            self._turn.exception()  # nobody may be there any more to retrieve it
 
     def pause_writing(self) -> None:
         super().pause_writing()

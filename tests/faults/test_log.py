@@ -60,12 +60,26 @@ async def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
             assert await exporter.end() == 0
 
 
-@pytest.mark.parametrize("name", ["serve", "check-config"])
-def test_it_ends_though_nobody_reads_why(tmp_path: Path, name: str) -> None:
+def test_it_ends_though_nobody_reads_why(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     fill(writing)
-    arguments = command(name, f"--config.file={tmp_path / 'none.yaml'}")
+    arguments = command("serve", f"--config.file={tmp_path / 'none.yaml'}")
     done = subprocess.run(arguments, stderr=writing, timeout=DEADLINE, check=False)
     os.close(reading)
     os.close(writing)
     assert done.returncode == 2
+
+
+def test_a_check_waits_for_whoever_reads_why(tmp_path: Path) -> None:
+    """As any program does that is waited for itself; also where the pipe was made non-blocking."""
+    reading, writing = os.pipe()
+    fill(writing)
+    os.set_blocking(writing, False)
+    arguments = command("check-config", f"--config.file={tmp_path / 'none.yaml'}")
+    with subprocess.Popen(arguments, stderr=writing) as check:
+        os.close(writing)
+        with pytest.raises(subprocess.TimeoutExpired):
+            check.wait(2)
+        with os.fdopen(reading, "rb") as log:
+            assert b"none.yaml" in log.read()
+    assert check.returncode == 2

@@ -187,6 +187,32 @@ async def test_a_start_that_waits_for_the_history_ends_with_it(tmp_path: Path) -
     assert_start_was_left(exporter)
 
 
+def without_keys(name: str) -> dict[str, Any]:
+    keys = ("access_key_id", "secret_access_key")
+    return {key: value for key, value in probed(name, "http://127.0.0.1:1").items() if key not in keys}
+
+
+async def test_what_is_unusable_is_told_though_credentials_hang(tmp_path: Path) -> None:
+    each = [without_keys(f"t{number}") for number in range(300)]  # one of them is due at once
+    files = (
+        f"--config.file={write(tmp_path / 'exporter.yaml', *each)}",
+        f"--storage.path={tmp_path / 'r2-exporter.db'}",
+        "--web.config.file=none",
+    )
+    async with spawned("serve", *files, env=never_ending_credentials(tmp_path)) as exporter:
+        async with asyncio.timeout(DEADLINE):
+            assert await exporter.process.wait() == 2
+    assert exporter.said("none", "no such file")
+
+
+async def test_a_check_ends_though_credentials_hang(tmp_path: Path) -> None:
+    config = write(tmp_path / "exporter.yaml", without_keys("media"))
+    async with spawned("check", f"--config.file={config}", env=never_ending_credentials(tmp_path)) as check:
+        async with asyncio.timeout(DEADLINE):
+            assert await check.process.wait() == 1
+    assert not check.said("Traceback")
+
+
 def has_open(exporter: Spawned, file: Path) -> bool:
     with suppress(FileNotFoundError):  # one that was closed just now
         return file in [each.readlink() for each in Path(f"/proc/{exporter.process.pid}/fd").iterdir()]
