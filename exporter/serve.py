@@ -35,6 +35,10 @@ GC_THRESHOLDS = (2_000, 5, 1_000)
 """Allocations beyond deallocations until the youngest are collected, and how many such rounds until the
 older are, and the oldest."""
 
+ASYNCIO_OLDEST = 3
+"""The same of the oldest on asyncio's own loop: each of its transports refers to itself, so that every
+connection that was closed waits for the collector. uvloop's do not."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -157,7 +161,9 @@ def keep_the_loop_free() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    youngest, older, oldest = GC_THRESHOLDS
+    is_asyncio = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+    gc.set_threshold(youngest, older, ASYNCIO_OLDEST if is_asyncio else oldest)
     gc.enable()
     sys.setswitchinterval(SWITCH_INTERVAL)
 

@@ -16,6 +16,9 @@ FILLING = 24.0
 LONGEST_LINE = 16 << 10
 """Characters of a line of the log: where most that collect logs cut it."""
 
+GARBAGE = 20_000
+"""Objects that may wait for the collector: some megabytes."""
+
 
 def figures(soaked: Soaked) -> Iterator[Figure]:
     plan, soak, page = soaked.plan, soaked.soak, soaked.page
@@ -54,7 +57,7 @@ def figures(soaked: Soaked) -> Iterator[Figure]:
     yield Figure("most threads", max(sample.threads for sample in soak.samples), soak.may_run)
     yield Figure("objects at the first calm", first.objects)
     yield Figure("objects more at the last", last.objects - first.objects)
-    yield Figure("objects that were garbage at the end", last.objects - collected.objects)
+    yield Figure("objects that were garbage at the end", last.objects - collected.objects, GARBAGE)
     yield Figure("log lines", len(soak.exporter.lines))
     yield Figure("characters of the longest", max(map(len, soak.exporter.lines)), LONGEST_LINE)
     yield Figure("log lines that should not be", len(bad_lines(soak.exporter.lines)), 0)
