@@ -48,7 +48,7 @@ async def leave():
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     keep_the_loop_free()
     kept = deque()
-    for _ in range(5_000):
+    for _ in range(10_000):
         _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         kept.append(writer)
         if len(kept) > 200:  # each is old by then
@@ -62,4 +62,4 @@ asyncio.run(leave())
 def test_closed_connections_do_not_pile_up_on_asyncios_own_loop() -> None:
     """Both of their ends are here; each refers to itself until it is collected."""
     done = subprocess.run([sys.executable, "-c", CLOSING], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 5_000
+    assert int(done.stdout) < 6_000
