@@ -67,7 +67,10 @@ class Raw:
             if first.done():
                 break
             self.writer.write(bytes([byte]))
-        return await first + await self.rest()
+        try:
+            return await first + await self.rest()
+        except ConnectionResetError:  # a byte met a closed end all the same
+            return b""
 
     async def close(self) -> None:
         self.writer.transport.abort()
