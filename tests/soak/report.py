@@ -49,6 +49,8 @@ def figures(soaked: Soaked) -> Iterator[Figure]:
     growth, step = slope(soak.samples)
     yield Figure("anonymous memory at the end, MiB", soak.samples[-1].memory / MEBIBYTE)
     yield Figure("slope of memory, MiB an hour", growth / MEBIBYTE, FLAT if long else None)
+    late, _ = slope(soak.samples[len(soak.samples) // 2 :])
+    yield Figure("slope of its second half, MiB an hour", late / MEBIBYTE)
     yield Figure("last quarter's median less the first's, MiB", step / MEBIBYTE, FLAT if long else FILLING)
     yield Figure("descriptors at the first calm", first.descriptors)
     yield Figure("descriptors more at the last", last.descriptors - first.descriptors, soak.may_open)
