@@ -1,11 +1,11 @@
 """The log's way out: lines are written by a thread, as whoever reads them may be slow, or read no more."""
 
 import logging
-import os
-import select
 import threading
 from collections import deque
 from collections.abc import Sequence
+
+from exporter.streams import write_all
 
 WAITING = 4 << 20
 """Bytes of lines that wait at the most. What comes then is lost: how a trouble began says more of it."""
@@ -94,15 +94,7 @@ class ThreadedHandler(logging.Handler):
 
     def _write(self, data: bytes) -> int:
         """How many bytes of it were written. Past `sys.stderr`, whose lock the end of the process needs."""
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:  # somebody who has the same terminal made it so
-                select.select([], [self._descriptor], [])
-            except OSError:
-                break
-        written = len(data) - len(rest)
+        written = write_all(self._descriptor, data)
         if written:
             self._torn = not data.endswith(b"\n", 0, written)
         return written

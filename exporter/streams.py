@@ -4,7 +4,6 @@ import os
 import select
 import sys
 import threading
-from contextlib import suppress
 from io import TextIOWrapper
 
 
@@ -27,18 +26,23 @@ def tell(text: str, patience: float | None = None) -> None:
     Past `sys.stderr`, whose lock the end of the process needs.
     """
 
-    def write() -> None:
-        rest = f"{text}\n".encode(errors="backslashreplace")
-        with suppress(OSError):
-            while rest:
-                try:
-                    rest = rest[os.write(2, rest) :]
-                except BlockingIOError:  # somebody who has the same terminal made it so
-                    select.select([], [2], [])
-
-    writing = threading.Thread(target=write, daemon=True)
+    line = f"{text}\n".encode(errors="backslashreplace")
+    writing = threading.Thread(target=write_all, args=(2, line), daemon=True)
     writing.start()
     writing.join(patience)
+
+
+def write_all(descriptor: int, data: bytes) -> int:
+    """Writes past Python's own buffers and their locks. How many bytes were taken before an error, if any."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:  # somebody who has the same terminal made it so
+            select.select([], [descriptor], [])
+        except OSError:
+            break
+    return len(data) - len(rest)
 
 
 def let_go_of_output() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.log_handler import LAST_WORDS_SECONDS, ThreadedHandler
-
-PIPE = 4096
+from tests.faults.pipes import PIPE
 
 
 class Pipe:
@@ -44,6 +43,15 @@ def record(text: str) -> logging.LogRecord:
 def say(handler: logging.Handler, *texts: str) -> None:
     for text in texts:
         handler.handle(record(text))
+
+
+def logged(path: Path, text: str) -> bytes:
+    """What is in a file right after the last line was waited for."""
+    with path.open("wb") as file:
+        handler = ThreadedHandler(file.fileno())
+        say(handler, text)
+        handler.flush()
+        return path.read_bytes()
 
 
 def test_lines_come_whole_and_in_order(pipe: Pipe) -> None:
@@ -97,12 +105,7 @@ def test_the_end_waits_but_once_for_a_reader_that_is_gone(
 
 
 def test_the_end_waits_for_the_last_line(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    with path.open("wb") as file:
-        handler = ThreadedHandler(file.fileno())
-        say(handler, "stopping")
-        handler.flush()
-        assert path.read_text() == "stopping\n"
+    assert logged(tmp_path / "log", "stopping") == b"stopping\n"
 
 
 def test_a_terminal_that_somebody_made_non_blocking_is_waited_for(pipe: Pipe) -> None:
@@ -137,7 +140,7 @@ def test_after_half_a_line_the_next_one_begins_anew(monkeypatch: pytest.MonkeyPa
 
     with path.open("wb") as file:
         handler = ThreadedHandler(file.fileno())
-        monkeypatch.setattr("exporter.log_handler.os.write", fills)
+        monkeypatch.setattr("exporter.streams.os.write", fills)
         say(handler, "123456789")
         handler.flush()
         room[0] = 1000
@@ -147,9 +150,4 @@ def test_after_half_a_line_the_next_one_begins_anew(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_has_no_utf8_is_written_all_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    with path.open("wb") as file:
-        handler = ThreadedHandler(file.fileno())
-        say(handler, "name \udcff")
-        handler.flush()
-    assert path.read_bytes() == b"name \\udcff\n"
+    assert logged(tmp_path / "log", "name \udcff") == b"name \\udcff\n"
