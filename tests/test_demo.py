@@ -1,9 +1,10 @@
 """The demo: the story's rules, and the real server process that plays it."""
 
 import asyncio
+import os
 import signal
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -236,6 +237,18 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+async def test_a_parent_killed_while_the_storage_starts_leaves_no_traceback() -> None:
+    reader, writer = os.pipe()
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "exporter.demo.server", stdin=DEVNULL, stdout=writer, stderr=PIPE
+    )
+    os.close(writer)
+    os.close(reader)  # as soon as the parent is no more
+    async with asyncio.timeout(DEADLINE):
+        _, said = await server.communicate()
+    assert said.decode() == ""
 
 
 async def test_a_taken_port_is_an_error_that_names_it(capfd: pytest.CaptureFixture[str]) -> None:

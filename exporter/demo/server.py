@@ -21,6 +21,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
 from exporter.demo.story import BUCKETS, SCENES, TROUBLED_BUCKET, Fault, Scene, scene_at
+from exporter.streams import write_all
 
 HOST = "127.0.0.1"
 
@@ -89,8 +90,7 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server(HOST, options.port, StoryPlayer(storage_app(), _clock(options.scene)), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    sys.stdout.write(f"http://{HOST}:{server.port}\n")
-    sys.stdout.flush()
+    write_all(1, f"http://{HOST}:{server.port}\n".encode())  # a parent that is gone is no error
     with suppress(KeyboardInterrupt):
         sys.stdin.buffer.read()
 

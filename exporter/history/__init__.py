@@ -94,10 +94,6 @@ class History:
             await asyncio.wait({settled}, timeout=SETTLE_SECONDS)
         return await self._reader.run(query)
 
-    def read_now(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """The same, blocking, of what is on the disk already; for the start."""
-        return self._reader.run_now(query)
-
     def state(self) -> HistoryState:
         """How it stands."""
         return self._writer.state()
