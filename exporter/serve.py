@@ -7,6 +7,7 @@ import platform
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Coroutine, Sequence, Set
 from functools import partial
 from pathlib import Path
@@ -76,11 +77,14 @@ async def serve(
         _tell_unusable(error)
         status = 2
     finally:
+        began = time.monotonic()
         await beside.end()
         # The web side goes last: until then /-/ready says 503 and /metrics what the last probes found.
         await app.stop()
         await server.stop()
     tell_left_tasks(others)
+    if status == 0:
+        log.info("stopped", seconds=round(time.monotonic() - began, 3))
     await leave_stuck_threads(threads, status)
     return status
 

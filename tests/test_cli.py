@@ -259,6 +259,7 @@ async def test_a_signal_ends_it_cleanly_in_the_middle_of_a_run(
             front.open()
             assert await ending == 0
     assert objects_in(storage, bucket) == 0
+    assert "msg=stopped " in exporter.lines[-1]
     assert not exporter.said("Traceback")
 
 
