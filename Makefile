@@ -35,7 +35,7 @@ run: $(VENV)/.demo ## run the exporter against a storage of its own, on http://l
 test: $(VENV)/.dev tools ## run every test
 	@exec $(BIN)/pytest $(IN_PARALLEL) $(ARGS)
 
-soak: ## soak it for an hour, the same under `python -X dev`, then attack it for half an hour
+soak: ## soak it for an hour and a half, the same under `python -X dev`, then attack it for half an hour
 	@$(MAKE) --jobs=2 soak-plain soak-dev
 	@$(MAKE) soak-attacks
 

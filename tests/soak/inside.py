@@ -5,6 +5,7 @@ the exporter's own settings of the collector make of it.
 """
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
@@ -19,15 +20,31 @@ TYPES = 30
 """Of how many kinds of objects, the most frequent ones, the number is told."""
 
 
+class Mallinfo(ctypes.Structure):
+    """What the C library has asked of the system, and of it is in use; mallinfo(3)."""
+
+    _fields_ = [
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),
+        *((name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")),
+    ]
+
+
+_mallinfo = ctypes.CDLL(None).mallinfo2
+_mallinfo.restype = Mallinfo
+
+
 def tell(number: int, _: object) -> None:
     """A line of JSON on standard error, written past `sys.stderr`, which may be in the middle of another."""
     if number == signal.SIGUSR2:
         gc.collect()
+    memory = _mallinfo()
     objects = Counter(type(each).__qualname__ for each in gc.get_objects())
     told = {
         "tasks": Counter(_name(task) for task in asyncio.all_tasks()),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "objects": objects.total(),
+        "in_use": memory.uordblks + memory.hblkhd,
+        "free": memory.fordblks,
         "types": dict(objects.most_common(TYPES)),
     }
     os.write(sys.stderr.fileno(), f"inside {json.dumps(told)}\n".encode())

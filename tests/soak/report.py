@@ -52,6 +52,10 @@ def figures(soaked: Soaked) -> Iterator[Figure]:
     late, _ = slope(soak.samples[len(soak.samples) // 2 :])
     yield Figure("slope of its second half, MiB an hour", late / MEBIBYTE)
     yield Figure("last quarter's median less the first's, MiB", step / MEBIBYTE, FLAT if long else FILLING)
+    more_in_use, more_free = last.in_use - first.in_use, last.free - first.free
+    yield Figure("memory in use at the first calm, MiB", first.in_use / MEBIBYTE)
+    yield Figure("MiB in use more at the last", more_in_use / MEBIBYTE, FLAT if long else FILLING)
+    yield Figure("MiB free, but kept, more at the last", more_free / MEBIBYTE)
     yield Figure("descriptors at the first calm", first.descriptors)
     yield Figure("descriptors more at the last", last.descriptors - first.descriptors, soak.may_open)
     yield Figure("tasks at the first calm", first.all_tasks)

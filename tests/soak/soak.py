@@ -46,8 +46,8 @@ class Plan:
 
     @property
     def warm_up(self) -> float:
-        """Seconds until all windows and caches are full, which an hour has the time for."""
-        return min(self.seconds / 4, 600.0)
+        """Seconds until all windows and caches are full, and the heap has seen its highest peaks."""
+        return min(self.seconds / 3, 1800.0)
 
     @property
     def rounds(self) -> int:
