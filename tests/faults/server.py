@@ -138,6 +138,16 @@ def later(pause: float, behaviour: Behaviour) -> Behaviour:
     return behave
 
 
+def noting(behaviour: Behaviour, note: Callable[[], object]) -> Behaviour:
+    """The same, but it tells that a request has met it."""
+
+    async def behave(call: Call) -> None:
+        note()
+        await behaviour(call)
+
+    return behave
+
+
 @dataclass(slots=True)
 class FaultServer:
     """Keeps objects in memory. `script` overrides single operations, `on_connect` whole connections."""

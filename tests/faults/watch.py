@@ -7,8 +7,8 @@ import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -23,11 +23,17 @@ from tests.running import DEADLINE, Samples, Spawned
 
 SCRAPE_SECONDS = 1.0
 """The longest that /metrics may take, whatever else happens."""
+SCRAPE_SECONDS_WHEN_BUSY = 10.0
+"""The same beside other tests: less would measure them."""
+
+CLOSED = ("closed", "disabled")
+SCRAPE_EVERY = 0.1
 
 QUIET_SECONDS = 0.25
 """Without a turn, so that a page can be told from the one before."""
 
 _GROWS = re.compile(r"r2_.*_(total|count|bucket|sum)$")
+_RAISED = re.compile(r'msg="alert raised" .*target=(\S+) type=(\S+)')
 COUNTED = ("r2_probes_total", "r2_probes_skipped_total")
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -54,10 +60,12 @@ class Watch:
     session: aiohttp.ClientSession
     pages: int = 0
     slowest: float = 0.0
+    stopped: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the process is stopped, and nobody could expect a page."""
     _before: Mapping[Series, float] = field(default_factory=dict)
 
     async def scrape(self, patience: float = DEADLINE) -> Page:
-        """A page: it comes, can be read, and nothing that may only grow is less than before."""
+        """A page: it comes, can be read, and of these targets nothing is less that may only grow."""
         began = time.monotonic()
         async with (
             asyncio.timeout(patience),
@@ -68,7 +76,7 @@ class Watch:
         at = time.monotonic()
         self.slowest = max(self.slowest, at - began)
         samples = Samples.of(text)
-        growing = {key: value for key, value in samples.values.items() if _GROWS.match(key[0])}
+        growing = {key: value for key, value in samples.values.items() if self._may_only_grow(*key)}
         fewer = {key: value for key, value in growing.items() if value < self._before.get(key, 0)}
         assert not fewer, list(fewer.items())[:3]
         gone = self._before.keys() - growing.keys()
@@ -76,6 +84,23 @@ class Watch:
         self._before = growing
         self.pages += 1
         return Page(at, samples)
+
+    @asynccontextmanager
+    async def scraping(self) -> AsyncIterator[None]:
+        """Meanwhile one page after another, in the middle of whatever happens."""
+        async with asyncio.TaskGroup() as tasks:
+            scraping = tasks.create_task(self._scrape_on())
+            yield
+            scraping.cancel()
+
+    async def _scrape_on(self) -> None:
+        while True:
+            async with self.stopped:
+                await self.scrape()
+            await asyncio.sleep(SCRAPE_EVERY)
+
+    def _may_only_grow(self, name: str, labels: frozenset[tuple[str, str]]) -> bool:
+        return _GROWS.match(name) is not None and dict(labels).get("target", self.names[0]) in self.names
 
     async def settled(self) -> Page:
         """A page at a moment when no turn is under way, nor any due just before or after it."""
@@ -114,8 +139,8 @@ class Watch:
         return next(wait for wait in waits if not self.due(now + wait - QUIET_SECONDS, now + wait + step))
 
     def assert_in_time(self) -> None:
-        """In the long form, for which one waits until the machine is quiet."""
-        assert times(1) == 1 or self.slowest < SCRAPE_SECONDS, self.slowest
+        """The slowest page; in the long form one waits until the machine is quiet."""
+        assert self.slowest < (SCRAPE_SECONDS_WHEN_BUSY if times(1) == 1 else SCRAPE_SECONDS)
 
     # --- the process ---
 
@@ -138,12 +163,20 @@ def quiet_names(number: int, part: float = 0.4) -> list[str]:
 
 
 def assert_history_agrees(file: Path, page: Page) -> int:
-    """With the page of an exporter that has ended since and did nothing more; how many results there are."""
+    """With the page of an exporter that has ended since and did nothing more; how many results there are.
+
+    Of targets that the page has: those that were taken from the configuration are in the history alone.
+    """
     with closing(sqlite3.connect(file)) as history:
         assert history.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        checks = history.execute(
-            "SELECT target, operation, success, count(*) FROM r2_health_checks GROUP BY 1, 2, 3"
-        ).fetchall()
+        known = page.samples.targets()
+        checks = [
+            row
+            for row in history.execute(
+                "SELECT target, operation, success, count(*) FROM r2_health_checks GROUP BY 1, 2, 3"
+            )
+            if row[0] in known
+        ]
         for target, operation, success, number in checks:
             labels = {"target": target, "operation": operation, "result": ["failure", "success"][success]}
             assert page.samples("r2_probes_total", **labels) == number, labels
@@ -151,6 +184,17 @@ def assert_history_agrees(file: Path, page: Page) -> int:
         _assert_breakers_agree(history, page)
         assert_alerts_agree(history, page)
     return sum(number for *_, number in checks)
+
+
+def told_of_alerts(lines: Iterable[str]) -> Counter[tuple[str, str]]:
+    """How often the log says of each target and type that such an alert was raised."""
+    return Counter((found[1], found[2]) for line in lines if (found := _RAISED.search(line)))
+
+
+def kept_of_alerts(history: sqlite3.Connection, since: int = 0) -> Counter[tuple[str, str]]:
+    """How often each was raised by the exporter, of the rows after that one."""
+    question = "SELECT target, type FROM service_alerts WHERE source = 'exporter' AND id > ?"
+    return Counter(history.execute(question, [since]).fetchall())
 
 
 def rows(history: Path, question: str) -> list[tuple[Any, ...]]:
@@ -182,14 +226,36 @@ def _events_of(history: sqlite3.Connection, target: str) -> list[tuple[Any, ...]
 
 
 def assert_alerts_agree(history: sqlite3.Connection, page: Page) -> None:
-    """What is raised and not resolved is what the page shows, and nothing is so twice."""
+    """What is raised and not resolved is what the page shows, and nothing is so twice.
+
+    An open breaker's alert began while the breaker was not closed, and ended once it was.
+    """
     raised = history.execute(
         "SELECT target, type FROM service_alerts WHERE resolved_at IS NULL AND source = 'exporter'"
     ).fetchall()
     assert len(raised) == len(set(raised))
-    shown = {
+    assert active_alerts(page) == set(raised)
+    known = page.samples.targets()
+    for target, began, ended in history.execute(
+        "SELECT target, created_at, condition_ended_at FROM service_alerts"
+        " WHERE type = 'circuit_breaker_open' AND source = 'exporter'"
+    ).fetchall():
+        assert _breaker_at(history, target, began) not in CLOSED, (target, began, _events_of(history, target))
+        if ended is not None and target in known:
+            assert _breaker_at(history, target, ended) in CLOSED, (target, ended, _events_of(history, target))
+
+
+def active_alerts(page: Page) -> set[tuple[str, str]]:
+    """Target and type of each."""
+    return {
         (dict(labels)["target"], dict(labels)["type"])
         for (name, labels), value in page.samples.values.items()
         if name == "r2_alert_active" and value
     }
-    assert shown == set(raised)
+
+
+def _breaker_at(history: sqlite3.Connection, target: str, at: float) -> str:
+    """In which state it was at that moment, or just before it."""
+    question = "SELECT to_state FROM circuit_breaker_events WHERE target = ? AND occurred_at <= ?"
+    found = history.execute(f"{question} ORDER BY id DESC LIMIT 1", [target, at]).fetchone()
+    return "closed" if found is None else str(found[0])

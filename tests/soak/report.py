@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.faults.watch import SCRAPE_SECONDS
+from tests.faults.watch import SCRAPE_SECONDS, told_of_alerts
 from tests.soak.figures import HOUR, MEBIBYTE, Figure, bad_lines, more, slope, slow_steps
 from tests.soak.soak import Soaked
 
@@ -33,7 +33,9 @@ def figures(soaked: Soaked) -> Iterator[Figure]:
     yield Figure("operations in the history, less those counted", soaked.results - performed, 0, 0)
     yield Figure("results that the history dropped", page.samples("r2_exporter_history_dropped_total"), 0)
     yield Figure("faults", soaked.storage["faults"])
-    yield Figure("kinds of faults, by operation", soaked.storage["kinds"])
+    yield Figure("kinds of faults that were met, by operation", soaked.storage["kinds"])
+    yield Figure("alerts raised", told_of_alerts(soak.exporter.lines).total(), least=1)
+    yield Figure("alerts raised, but not in the history, or the other way", misheld(soaked), 0)
     yield Figure("breaker transitions", page.samples("r2_circuit_breaker_transitions_total"))
     scrapes = sorted(soak.scraper.seconds) or [0.0]
     yield Figure("scrapes", len(soak.scraper.seconds))
@@ -70,6 +72,11 @@ def figures(soaked: Soaked) -> Iterator[Figure]:
     slow = slow_steps(soak.exporter.lines)
     yield Figure("steps of the loop that asyncio calls slow", len(slow))
     yield Figure("slowest of them, seconds", max(slow, default=0.0))
+
+
+def misheld(soaked: Soaked) -> int:
+    told = told_of_alerts(soaked.soak.exporter.lines)
+    return (told - soaked.alerts).total() + (soaked.alerts - told).total()
 
 
 def grown(soaked: Soaked) -> int:

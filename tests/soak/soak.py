@@ -4,9 +4,11 @@ import asyncio
 import os
 import random
 import signal
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from exporter.outcome import Operation
-from tests.faults.watch import Page, Watch, assert_history_agrees
+from tests.faults.watch import Page, Watch, assert_history_agrees, kept_of_alerts
 from tests.running import Client, Spawned, eventually, serving_command, target, until, write
 from tests.soak.calls import PATIENCE, Caller
 from tests.soak.figures import Inside, Sample
@@ -219,6 +221,8 @@ class Soaked:
     plan: Plan
     page: Page
     results: int
+    alerts: Counter[tuple[str, str]]
+    """How often the history has each of a target raised."""
     disagreement: str
     storage: dict[str, int]
     soak: Soak
@@ -258,9 +262,11 @@ async def soak(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Soaked:
             raise
         storage = await it.storages.end()
     assert it.page is not None
-    results, disagreement = 0, ""
+    results, disagreement, history = 0, "", folder / "r2-exporter.db"
     try:
-        results = await asyncio.to_thread(assert_history_agrees, folder / "r2-exporter.db", it.page)
+        results = await asyncio.to_thread(assert_history_agrees, history, it.page)
     except AssertionError as error:  # which is no reason to keep the figures back
         disagreement = str(error)
-    return Soaked(plan, it.page, results, disagreement, storage, it)
+    with closing(sqlite3.connect(history)) as connection:
+        alerts = kept_of_alerts(connection)
+    return Soaked(plan, it.page, results, alerts, disagreement, storage, it)
