@@ -19,12 +19,25 @@ from exporter.keys import parse_key
 from exporter.outcome import Operation
 from tests.faults.kinds import KINDS
 from tests.faults.server import FaultServer, fault_server
-from tests.faults.watch import Page, assert_alerts_agree, quiet_names
+from tests.faults.watch import Page, assert_alerts_agree, kept_of_alerts, quiet_names, told_of_alerts
 from tests.hostile.effort import times
-from tests.running import Client, Samples, Spawned, eventually, serving_command, spawned, target, write
+from tests.running import (
+    DEADLINE,
+    Client,
+    Samples,
+    Spawned,
+    eventually,
+    serving_command,
+    spawned,
+    target,
+    write,
+)
 from tests.stores import PREFIX
 
 NAMES = quiet_names(6)
+TIMEOUT = 0.5
+STOP_SECONDS = TIMEOUT + 1
+"""Within which it ends, on a machine that has the time."""
 WRITTEN_WITHIN = 2.0
 """Seconds. The writer waits half a second for more to write, and a machine may be busy."""
 
@@ -42,6 +55,8 @@ class Lives:
     ends: Counter[str] = field(default_factory=Counter)
     states: dict[str, str] = field(default_factory=dict)
     events: int = 0
+    alerts: int = 0
+    slowest_stop: float = 0.0
     told: int = 0
     results: int = 0
 
@@ -68,7 +83,9 @@ class Lives:
     async def stopped(self) -> None:
         async with serving_command(self.config) as exporter:
             pages = await self.lives(exporter)
+            began = time.monotonic()
             assert await exporter.end(self.chance.choice([signal.SIGTERM, signal.SIGINT])) == 0
+            self.slowest_stop = max(self.slowest_stop, time.monotonic() - began)
         self.assert_kept(exporter, at_least=max(results_of(page) for _, page in pages))
         assert not exporter.said("Traceback"), exporter.lines
 
@@ -120,6 +137,9 @@ class Lives:
             self.told += told.total()
             told -= self.follow(history)
             assert not told, told
+            raised = told_of_alerts(exporter.lines) - kept_of_alerts(history, self.alerts)
+            assert not raised, raised
+            [(self.alerts,)] = history.execute("SELECT coalesce(max(id), 0) FROM service_alerts").fetchall()
         self.results = results
 
     def follow(self, history: sqlite3.Connection) -> Counter[tuple[str, str]]:
@@ -146,7 +166,11 @@ async def test_whatever_ends_a_life_the_next_goes_on_from_what_was_told(
 ) -> None:
     seed = int(os.environ.get("R2_EXPORTER_SEED", random.randrange(1 << 32)))
     record_property("seed", seed)
-    probe = {"interval": "1s", "timeout": "500ms", "operations": [str(each) for each in Operation]}
+    probe = {
+        "interval": "1s",
+        "timeout": f"{TIMEOUT * 1000:g}ms",
+        "operations": [str(each) for each in Operation],
+    }
     async with fault_server() as storage:
         breaker = {"recovery_timeout": "1s", "failure_threshold": 2}
         each = [target(name, storage.endpoint, "bucket", probe=probe, breaker=breaker) for name in NAMES]
@@ -170,5 +194,8 @@ async def test_whatever_ends_a_life_the_next_goes_on_from_what_was_told(
         assert not any(state in OPEN_STATES for state in it.states.values())
         assert all(parse_key(PREFIX, key) for key in storage.objects)
     assert it.told > 0
-    for name, value in {**it.ends, "results": it.results, "told": it.told}.items():
+    assert it.alerts > 0
+    assert it.slowest_stop < (STOP_SECONDS if times(1) > 1 else DEADLINE)
+    for name, value in {**it.ends, "results": it.results, "told": it.told, "alerts": it.alerts}.items():
         record_property(name, value)
+    record_property("slowest stop, seconds", round(it.slowest_stop, 2))

@@ -8,15 +8,17 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exporter.outcome import Operation
+from tests.alertmanager.rig import member
 from tests.faults.locks import locked
 from tests.faults.pipes import fill
-from tests.faults.server import Call, fault_server, send_and_linger
+from tests.faults.server import Call, fault_server, s3_error, send, send_and_linger
 from tests.faults.watch import rows
 from tests.running import (
     DEADLINE,
@@ -125,6 +127,29 @@ async def test_what_is_under_way_is_no_failure_and_leaves_nothing_behind(
     assert rows(history, "SELECT count(*) FROM service_alerts") == [(0,)]
     assert rows(history, "SELECT count(*) FROM circuit_breaker_events") == [(0,)]
     assert not exporter.said("level=error"), exporter.lines
+
+
+async def test_an_alert_that_lasts_is_not_told_to_be_over(tmp_path: Path) -> None:
+    """Not by what is sent at the end, nor by the start after it."""
+    async with fault_server() as storage, member() as alertmanager:
+        storage.script.update(dict.fromkeys(Operation, send(s3_error(503, "SlowDown"))))
+        config = write(
+            tmp_path / "exporter.yaml",
+            probed("media", storage.endpoint),
+            alertmanager={"urls": [alertmanager.url]},
+        )
+        for _ in range(2):
+            before = len(alertmanager.bodies)
+            async with serving_command(config) as exporter:
+                await until(lambda heard=before: len(alertmanager.bodies) > heard)  # type: ignore[misc]
+                assert await seconds_to_end(exporter) < TIMEOUT + 1
+    told = [alert for body in alertmanager.bodies for alert in body]
+    assert "service_degraded" in {alert["labels"]["type"] for alert in told}
+    for alert in told:
+        assert datetime.fromisoformat(alert["endsAt"]) > datetime.now(UTC), alert
+    assert rows(tmp_path / "r2-exporter.db", "SELECT count(*) FROM service_alerts") == [
+        (len({alert["labels"]["type"] for alert in told}),)
+    ]
 
 
 @contextmanager
