@@ -29,7 +29,7 @@ COPY requirements/image.cdx.json /usr/share/sbom/r2-exporter.cdx.json
 
 # What runs needs nothing to install with.
 RUN pip uninstall --yes --root-user-action=ignore pip \
-  && rm -r /usr/local/lib/python3*/ensurepip && rm -r /usr/local/lib/python3*/ensurepip rm -rf /usr/local/lib/python3*/ensurepip
+  && rm -r /usr/local/lib/python3*/ensurepip
 # Nothing is written to the root, so that it can be read-only: the history is a volume's.
 RUN install --directory --owner=65532 --group=65532 /data
 VOLUME /data

@@ -36,8 +36,8 @@ test: $(VENV)/.dev tools ## run every test
 	@exec $(BIN)/pytest $(IN_PARALLEL) $(ARGS)
 
 soak: ## soak it for an hour and a half, the same under `python -X dev`, then attack it for half an hour
-	@$(MAKE) --jobs=2 soak-plain soak-dev
-	@$(MAKE) soak-attacks
+	@status=0; $(MAKE) --keep-going --jobs=2 soak-plain soak-dev || status=$$?; \
+	$(MAKE) soak-attacks || status=$$?; exit $$status
 
 soak-plain soak-dev: $(VENV)/.dev
 	@exec $(BIN)/python -m tests.soak $(if $(filter %-dev,$@),--dev) $(ARGS)
