@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 
 from exporter.alertmanager import Pushed, Pusher
+from exporter.alertmanager.silence import SilenceError
 from exporter.alerts import SEVERITIES, Alert, AlertType, Change, End, Kept, Kind, TargetAlerts
 from exporter.breaker import State, Transition
 from exporter.config import TargetSettings
@@ -190,6 +191,8 @@ class Alerting:
     async def _resolve(self, number: int, resolution: Resolution, silence: float | None) -> Row:
         row = await self._history.read(partial(find_alert, number=number))
         if silence is not None and row["resolved_at"] is None:
+            if not row["target"]:
+                raise SilenceError("an alert of no target is to be silenced in Alertmanager", asked=False)
             until, comment = time.time() + silence, resolution.notes or f"resolved by hand: {row['message']}"
             labels = {"target": row["target"], "type": row["type"]}
             silenced = await self._pusher.silence(labels, until=until, by=resolution.by, comment=comment)

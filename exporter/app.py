@@ -210,8 +210,6 @@ class App:
 
     async def _configure_pushing(self, settings: AlertmanagerSettings) -> None:
         before = self._pushing
-        if settings == before:
-            return
         try:
             await self._pusher.configure(settings)
         except OSError as error:  # the file was good when it was loaded, and has changed since

@@ -20,8 +20,8 @@ from exporter.s3.connections import Connections
 from exporter.s3.credentials import ChainCredentials, CredentialSource, StaticCredentials
 from exporter.storage import Storage
 
-_PASSWORD = re.compile(r"[^:/?#]*://[^:@/?#]*:([^/?#]+)@")
-"""In a URL, and in what is none: urllib raises an error for that."""
+_PASSWORD = re.compile(r"(?:[^:/?#]*://)?[^:@/?#]*:([^/?#]+)@")
+"""In a URL, with a scheme or without, and in what is none: urllib raises an error for that."""
 
 log = structlog.get_logger(__name__)
 

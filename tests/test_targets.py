@@ -635,5 +635,7 @@ def test_proxy_passwords_are_found_for_the_log_to_mask() -> None:
         "https": "proxy:3128",
         "no": "a,b",
         "all": "http://b:1",
+        "ftp": "user:without%20a+scheme@proxy:3128",
+        "socks": "http://user@proxy:3128",
     }
-    assert proxy_passwords(proxies) == ["p@ss"]
+    assert proxy_passwords(proxies) == ["p@ss", "without a+scheme"]

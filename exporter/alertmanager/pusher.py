@@ -1,9 +1,11 @@
 """Pushes alerts to all members, each on its own, and knows what is active for those that join."""
 
 import asyncio
+import hashlib
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import structlog
 
@@ -29,6 +31,8 @@ class Pusher:
         self._pace = pace or Pace()
         self._active: dict[Key, Pushed] = {}
         self._members: dict[str, Member] = {}
+        self._labels: Mapping[str, str] = {}
+        self._in_force: tuple[AlertmanagerSettings, list[bytes]] | None = None
 
     def put(self, alert: Pushed) -> None:
         """Takes an alert that is active, has changed, or has `ends_at`: is resolved. Never blocks."""
@@ -46,10 +50,13 @@ class Pusher:
     async def silence(self, labels: Mapping[str, str], *, until: float, by: str, comment: str) -> str:
         """Lets Alertmanager say nothing of what has these labels until then (Unix seconds); the silence's id.
 
-        One member is told, and tells the others. Raises SilenceError.
+        Of the labels that go to each alert too: another exporter's target may have the same name. One member
+        is told, and tells the others. Raises SilenceError.
         """
         refused = SilenceError("there is nobody to ask: name Alertmanager in alertmanager.urls", asked=False)
-        body = silence.to_json(labels, start=time.time(), end=until, by=by, comment=comment)
+        body = silence.to_json(
+            {**self._labels, **labels}, start=time.time(), end=until, by=by, comment=comment
+        )
         for member in list(self._members.values()):
             try:
                 return await member.silence(body)
@@ -65,9 +72,15 @@ class Pusher:
         log.warning("a silence that is not wanted stays in Alertmanager", silence=silence_id)
 
     async def configure(self, settings: AlertmanagerSettings) -> None:
-        """Begins with these members, or goes on with others. Raises OSError and ssl.SSLError for files
-        that cannot be used, and then nothing has changed."""
+        """Begins with these members, or goes on with others, or with certificates that were renewed.
+
+        Raises OSError and ssl.SSLError for files that cannot be used, and then nothing has changed.
+        """
+        contents = await asyncio.to_thread(_contents, settings)
+        if (settings, contents) == self._in_force:
+            return
         tls = await asyncio.to_thread(_context, settings) if settings.urls else None
+        self._labels, self._in_force = settings.labels, (settings, contents)
         gone = [member for url, member in self._members.items() if url not in settings.urls]
         kept = [member for url, member in self._members.items() if url in settings.urls]
         await asyncio.gather(*(member.end() for member in (*gone, *kept)))
@@ -88,6 +101,12 @@ class Pusher:
         """Tries once, for so long, to tell what is new. What is active is not resolved by our end."""
         members, self._members = self._members, {}
         await asyncio.gather(*(member.last_words(seconds) for member in members.values()))
+
+
+def _contents(settings: AlertmanagerSettings) -> list[bytes]:
+    """Of the files that are named: they are renewed in place. In a thread: it reads them."""
+    named = (settings.ca_file, settings.cert_file, settings.key_file)
+    return [hashlib.sha256(Path(file).read_bytes()).digest() for file in named if file is not None]
 
 
 def _context(settings: AlertmanagerSettings) -> ssl.SSLContext:

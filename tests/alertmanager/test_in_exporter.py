@@ -1,14 +1,17 @@
 """A running exporter that pushes its alerts to real Alertmanagers, and silences what is resolved by hand."""
 
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from exporter.outcome import Operation
 from tests.alertmanager.rig import Alertmanager, alertmanager, answering, member
 from tests.api.rig import Api, wrong_fields
+from tests.api.test_alerts import group
 from tests.faults.server import FaultServer, fault_server, s3_error, send
 from tests.running import eventually, running, target, write
 
@@ -29,9 +32,9 @@ async def failing() -> AsyncIterator[FaultServer]:
         yield server
 
 
-def configured(folder: Path, storage: FaultServer, *urls: str) -> Path:
+def configured(folder: Path, storage: FaultServer, *urls: str, **more: object) -> Path:
     media = target("media", storage.endpoint, "media", breaker={"enabled": False})
-    return write(folder / "exporter.yaml", media, alertmanager={"urls": list(urls)})
+    return write(folder / "exporter.yaml", media, alertmanager={"urls": list(urls), **more})
 
 
 async def labels_at(real: Alertmanager) -> list[dict[str, str]]:
@@ -88,11 +91,44 @@ async def test_an_alert_that_was_active_is_pushed_again_after_a_restart(
         assert LABELS in await labels_at(real)
 
 
+async def test_a_client_certificate_that_is_renewed_in_place(
+    tmp_path: Path, failing: FaultServer, authority: trustme.CA, trusting: ssl.SSLContext
+) -> None:
+    """The one before is of an authority that the member trusts no more."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    client, server = tmp_path / "client.pem", tmp_path / "server.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(server))
+    trustme.CA().issue_cert("client.example.org").private_key_and_cert_chain_pem.write_to_path(str(client))
+    trusting.load_cert_chain(server)
+    tls = {
+        "cert_file": "server.pem",
+        "key_file": "server.pem",
+        "client_auth_type": "RequireAndVerifyClientCert",
+        "client_ca_file": "ca.pem",
+    }
+    async with alertmanager(tmp_path, web_config={"tls_server_config": tls}, tls=trusting) as real:
+        files = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.pem"}
+        async with running(configured(tmp_path, failing, real.url, **files)) as exporter:
+            await Api(exporter.url).check()
+            errors = "r2_exporter_notifications_errors_total"
+            await eventually(lambda: exporter.has_more(0, errors, alertmanager=real.url))
+            assert await labels_at(real) == []
+            renewed = authority.issue_cert("client.example.org").private_key_and_cert_chain_pem
+            renewed.write_to_path(str(client))
+            assert (await exporter.post("/-/reload"))[0] == 200
+
+            async def heard() -> bool:
+                return LABELS in await labels_at(real)
+
+            await eventually(heard)
+
+
 async def test_resolving_by_hand_can_set_a_silence(tmp_path: Path, failing: FaultServer) -> None:
     async with alertmanager(tmp_path / "a") as real:
         # The member before it is down: the next one is asked.
         nobody = "http://127.0.0.1:1"
-        async with running(configured(tmp_path, failing, nobody, real.url)) as exporter:
+        config = configured(tmp_path, failing, nobody, real.url, labels={"cluster": "eu"})
+        async with running(config) as exporter:
             api = Api(exporter.url)
             await api.check()
             await eventually(lambda: exporter.has_value(1, "r2_alert_active", type="service_degraded"))
@@ -106,6 +142,7 @@ async def test_resolving_by_hand_can_set_a_silence(tmp_path: Path, failing: Faul
             assert {each["name"]: each["value"] for each in silence["matchers"]} == {
                 "target": "media",
                 "type": "service_degraded",
+                "cluster": "eu",
             }
             assert silence["endsAt"][:16] == resolved["silencedUntil"][:16]
 
@@ -118,6 +155,26 @@ async def test_without_alertmanager_there_is_nobody_to_silence(tmp_path: Path, f
         [alert] = (await api.get(ALERTS))["items"]
         refused = await api.post(f"{ALERTS}/{alert['id']}/resolve", 400, body={"silence": 60_000})
         assert "alertmanager.urls" in wrong_fields(refused)["silence"]
+        assert (await api.get(ALERTS))["total"] == 1
+
+
+async def test_an_alert_of_no_target_is_not_silenced(tmp_path: Path, failing: FaultServer) -> None:
+    """Its type alone is that of other systems' alerts too."""
+    down = {
+        "status": "firing",
+        "labels": {"alertname": "R2ExporterDown", "type": "exporter_down", "severity": "high"},
+        "annotations": {},
+        "startsAt": "2026-01-31T12:00:00Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "",
+        "fingerprint": "0123456789abcdef",
+    }
+    async with member() as asked, running(configured(tmp_path, failing, asked.url)) as exporter:
+        api = Api(exporter.url)
+        await api.post("/api/alertmanager/webhook", body=group(down))
+        [alert] = (await api.get(ALERTS))["items"]
+        refused = await api.post(f"{ALERTS}/{alert['id']}/resolve", 400, body={"silence": 60_000})
+        assert "of no target" in wrong_fields(refused)["silence"]
         assert (await api.get(ALERTS))["total"] == 1
 
 
