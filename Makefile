@@ -42,9 +42,12 @@ soak: ## soak it for an hour and a half, the same under `python -X dev`, then at
 soak-plain soak-dev: $(VENV)/.dev
 	@exec $(BIN)/python -m tests.soak $(if $(filter %-dev,$@),--dev) $(ARGS)
 
+ATTACKS := tests/faults tests/hostile tests/history tests/api/test_full_disk.py \
+  tests/test_log_handler.py tests/test_masking.py tests/test_secrets.py tests/test_surroundings.py
+
 # What the suite attacks with for seconds, for so many times as long.
 soak-attacks: $(VENV)/.dev tools
-	@R2_EXPORTER_SOAK=$${R2_EXPORTER_SOAK:-10} exec $(BIN)/pytest $(IN_PARALLEL) tests/faults tests/hostile tests/test_masking.py
+	@R2_EXPORTER_SOAK=$${R2_EXPORTER_SOAK:-10} exec $(BIN)/pytest $(IN_PARALLEL) $(ATTACKS)
 
 lint: $(VENV)/.dev ## check style, formatting and types
 	$(BIN)/ruff check .

@@ -47,7 +47,10 @@ SERVERS = 4
 NAMES = quiet_names(TARGETS)
 PASSING = "passing"
 """A target that is configured at times. It only reads: nobody would sweep for it at the end."""
+CHANGING = (Operation.PUT, Operation.DELETE)
 READING = (Operation.HEAD, Operation.LIST)
+FOREIGN = {f"{PREFIX}{name}": name.encode() for name in ("", "mine", "2026/mine", "../mine")}
+"""Objects of others, under the very prefix."""
 TROUBLES = 80
 MEMORY = 24
 """MiB that an exporter may have more after its first minute: its caches are full then."""
@@ -222,10 +225,12 @@ def write_config(
 
 
 def leftovers(servers: list[FaultServer]) -> int:
-    """Objects that wait for a sweep, each of them one of the exporter's."""
-    keys = [key for server in servers for key in server.objects]
-    assert all(parse_key(PREFIX, key) for key in keys), keys
-    return len(keys)
+    """Objects that wait for a sweep. All that was ever written or deleted is one of the exporter's."""
+    for server in servers:
+        changed = {each.key for each in server.requests if each.operation in CHANGING}
+        assert all(parse_key(PREFIX, key) for key in changed), changed
+        assert server.objects.items() >= FOREIGN.items()
+    return sum(len(server.objects) - len(FOREIGN) for server in servers)
 
 
 @asynccontextmanager
@@ -237,6 +242,8 @@ async def campaign(folder: Path, seed: int) -> AsyncIterator[Campaign]:
         servers = [
             await stack.enter_async_context(fault_server(tls)) for tls in [*[None] * (SERVERS - 1), trusted]
         ]
+        for server in servers:
+            server.objects.update(FOREIGN)
         alertmanager = await stack.enter_async_context(member())
         config = folder / "exporter.yaml"
         write_config(config, servers, alertmanager)
