@@ -182,7 +182,8 @@ class Alerting:
         """
         async with self._resolving:  # two at once would set two silences
             row = await self._resolve(number, Resolution(by, notes), silence)
-        if row["source"] == "exporter" and (alerts := self._targets.get(row["target"])) is not None:
+        known = row["source"] == "exporter" and row["type"] in SEVERITIES  # not only to a later version
+        if known and (alerts := self._targets.get(row["target"])) is not None:
             change = alerts.resolve(AlertType(row["type"]))
             self._take([change] if change is not None else [])
         log.info("alert resolved by hand", target=row["target"], type=row["type"], by=by)

@@ -326,3 +326,17 @@ async def test_an_alert_of_a_target_that_never_was_is_ended_at_the_start(media: 
             return not await open_alerts(it)
 
         await eventually(ended)
+
+
+async def test_an_alert_of_a_kind_that_a_later_version_knows_is_resolved_by_hand(media: Path) -> None:
+    async with running(media):
+        pass
+    execute(
+        media,
+        "INSERT INTO service_alerts (target, type, severity, message, created_at, updated_at) "
+        "VALUES ('media', 'of_tomorrow', 'MEDIUM', '', 1, 1)",
+    )
+    async with running(media) as exporter:
+        number = (await open_alerts(exporter))["of_tomorrow"]["id"]
+        await Api(exporter.url).post(f"{ALERTS}/{number}/resolve", body={"notes": "none of ours"})
+        assert await open_alerts(exporter) == {}
