@@ -1,6 +1,7 @@
 """Wires the parts together: settings in, probes out, outcomes to those who count them."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +28,7 @@ from exporter.on_demand import OnDemand, StoppingError
 from exporter.outcome import BillingClass, Operation, Outcome, SkipReason
 from exporter.overrides import Changes
 from exporter.pulse import Pulse
-from exporter.recorder import Recorder
+from exporter.recorder import TELLING_SECONDS, Recorder
 from exporter.remembering import Remembering
 from exporter.runner import Runner, Slots
 from exporter.s3.connections import Connections
@@ -148,7 +149,7 @@ class App:
     ) -> Run:
         """Probes one target now, within at most `limit` seconds in all; many callers cost one probe.
 
-        Raises KeyError for an unknown target, StoppingError once the exporter stops.
+        Raises KeyError for an unknown target, NotNowError if it stops or is asked for too much at once.
         """
         if not self.ready:
             raise StoppingError
@@ -272,9 +273,10 @@ class App:
                 self.metrics.skip(name, operation, SkipReason.STOPPED)
 
     async def _run(self, name: str, operations: Sequence[Operation], limit: float | None) -> Run:
+        ends = math.inf if limit is None else time.monotonic() + limit
         async with self._slots.slot():
-            run = await self._probe(self.targets[name], operations, limit)
-        await self._recorder.told()
+            run = await self._probe(self.targets[name], operations, limit and ends - time.monotonic())
+        await self._recorder.told(min(TELLING_SECONDS, ends - time.monotonic()))
         return run
 
     async def _probe(self, target: Target, operations: Sequence[Operation], limit: float | None) -> Run:

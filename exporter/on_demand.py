@@ -11,8 +11,30 @@ Key = tuple[str, frozenset[Operation], float | None]
 Perform = Callable[[str, Sequence[Operation], float | None], Awaitable[Run]]
 
 
-class StoppingError(Exception):
-    """The exporter is on its way out and probes nothing more."""
+MOST_RUNS = 8
+"""Different runs of one target, under way or waiting for their turn."""
+
+
+class NotNowError(Exception):
+    """Nothing is performed; `code` and the text say why to who asked."""
+
+    code = "busy"
+
+
+class StoppingError(NotNowError):
+    """The exporter is on its way out."""
+
+    code = "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The exporter is stopping and probes nothing more.")
+
+
+class BusyError(NotNowError):
+    """Too many different runs wait already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{MOST_RUNS} different probes of {name} are due already; ask again later.")
 
 
 class OnDemand:
@@ -26,7 +48,8 @@ class OnDemand:
 
     async def run(self, name: str, operations: Sequence[Operation], limit: float | None) -> Run:
         """One run. Who asks for what is under way gets its results, who asks for other operations of
-        the same target waits for a turn. Raises what `perform` does, StoppingError once stopped.
+        the same target waits for a turn. Raises what `perform` does, StoppingError once stopped, and
+        BusyError.
         """
         if self._stopping:
             raise StoppingError
@@ -34,6 +57,8 @@ class OnDemand:
         key = (name, frozenset(operations), limit)
         task = self._runs.get(key)
         if task is None:
+            if sum(name == running for running, _, _ in self._runs) >= MOST_RUNS:
+                raise BusyError(name)
             task = asyncio.get_running_loop().create_task(self._in_turn(name, operations, limit))
             self._runs[key] = task
             task.add_done_callback(lambda _: self._done(key))

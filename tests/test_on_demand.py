@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from exporter.on_demand import OnDemand, StoppingError
+from exporter.on_demand import MOST_RUNS, BusyError, OnDemand, StoppingError
 from exporter.outcome import Operation
 from exporter.target import Run
 from tests.running import until
@@ -104,3 +104,20 @@ async def test_stopping_cancels_what_runs_and_what_waits() -> None:
     assert [type(each) for each in found] == [StoppingError, StoppingError]
     with pytest.raises(StoppingError):
         await on_demand.run("media", (PUT,), None)
+
+
+async def test_only_so_many_different_runs_of_a_target_wait() -> None:
+    """Whoever asks each time for something else could fill the memory, and have all of it performed."""
+    storage = Storage()
+    on_demand = OnDemand(storage.perform)
+    tasks = [asyncio.create_task(on_demand.run("media", (PUT,), limit)) for limit in range(1, MOST_RUNS + 1)]
+    await until(lambda: storage.begun)
+    with pytest.raises(BusyError, match="media"):
+        await on_demand.run("media", (PUT,), 99.0)
+    shared = asyncio.create_task(on_demand.run("media", (PUT,), 1))
+    other = asyncio.create_task(on_demand.run("logs", (PUT,), 99.0))
+    await until(lambda: len(storage.begun) == 2)
+    storage.go.set()
+    await asyncio.gather(*tasks, shared, other)
+    await on_demand.run("media", (PUT,), 99.0)
+    assert len(storage.begun) == MOST_RUNS + 2

@@ -47,7 +47,9 @@ def protect(app: web.Application, get_policy: PolicySource) -> None:
 
     `get_policy` is asked at every request, so a reload swaps the policy by returning another.
     """
-    app.middlewares[:0] = middlewares(get_policy)
+    logins = Logins()
+    app.on_cleanup.append(logins.close)
+    app.middlewares[:0] = middlewares(get_policy, logins)
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         policy = get_policy()
@@ -59,11 +61,11 @@ def protect(app: web.Application, get_policy: PolicySource) -> None:
     app.on_response_prepare.append(add_headers)
 
 
-def middlewares(get_policy: PolicySource) -> list[Middleware]:
+def middlewares(get_policy: PolicySource, logins: Logins) -> list[Middleware]:
     """The rate limit, who may call, what browsers ask beforehand, how often they may write; in this order."""
     return [
         _rate_limit(get_policy),
-        _access(get_policy),
+        _access(get_policy, logins),
         cors.preflight(get_policy),
         _write_limit(get_policy),
     ]
@@ -113,9 +115,7 @@ def _too_many(message: str, wait: int) -> web.Response:
     return answer
 
 
-def _access(get_policy: PolicySource) -> Middleware:
-    logins = Logins()
-
+def _access(get_policy: PolicySource, logins: Logins) -> Middleware:
     @web.middleware
     async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
         policy = get_policy()

@@ -28,6 +28,10 @@ class Logins:
         self._results: dict[bool, dict[bytes, None]] = {True: {}, False: {}}
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bcrypt")
 
+    async def close(self, _: object = None) -> None:
+        """For aiohttp's `on_cleanup`: its idle thread would keep the process from ending by itself."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
     async def verify(self, name: str, password: str, users: Mapping[str, Secret]) -> bool:
         """Whether `name` is one of `users` (name to bcrypt hash) and `password` is theirs."""
         known = name in users

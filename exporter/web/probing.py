@@ -4,7 +4,7 @@ from aiohttp import web
 
 from exporter.config import TargetSettings
 from exporter.masking import MASK, is_secret_key, mask
-from exporter.on_demand import StoppingError
+from exporter.on_demand import NotNowError
 from exporter.outcome import Operation, Outcome
 from exporter.s3.printable import printable
 from exporter.storage import Reply
@@ -40,10 +40,12 @@ async def probe(request: web.Request) -> web.StreamResponse:
     except ValueError as wrong:
         return error(400, "unknown_operation", str(wrong))
     settings = app.targets[name].settings
+    longest = len(operations or settings.probe.operations) * settings.probe.timeout
+    limit = _limit(request.headers.get(SCRAPE_TIMEOUT, ""), longest)
     try:
-        run = await app.probe_now(name, operations, _limit(request.headers.get(SCRAPE_TIMEOUT, "")))
-    except StoppingError:
-        return error(503, "stopping", "The exporter is stopping and probes nothing more.")
+        run = await app.probe_now(name, operations, limit)
+    except NotNowError as refused:
+        return error(503, refused.code, str(refused))
     except KeyError:
         return error(404, "unknown_target", f"a reload has just removed the target {name!r}")
     if request.query.get("debug", "").lower() in {"true", "1"}:
@@ -81,13 +83,17 @@ def _operations(text: str) -> list[Operation]:
     return [Operation(name) for name in names]
 
 
-def _limit(header: str) -> float | None:
-    """Seconds that the run may take, of the scrape timeout that Prometheus says it has."""
+def _limit(header: str, longest: float) -> float | None:
+    """Seconds that the run may take, of the scrape timeout that Prometheus says it has.
+
+    None if that cuts nothing short: who has more time than a run can take shares it with others.
+    """
     try:
         whole = float(header)
     except ValueError:
         return None
-    return max(whole - ANSWER_SECONDS, whole / 2) if whole > 0 else None
+    limit = max(whole - ANSWER_SECONDS, whole / 2)
+    return limit if 0 < limit < longest else None
 
 
 def _report(settings: TargetSettings, run: Run) -> str:

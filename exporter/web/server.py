@@ -54,6 +54,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._tls: ServerTls | None = None
         self._policy: AccessPolicy
+        self._reloading = asyncio.Lock()
         self.urls: list[str] = []
 
     async def start(self) -> None:
@@ -87,6 +88,10 @@ class Server:
 
     async def reload(self) -> None:
         """Reloads exporter.yaml, then the web config. Raises ConfigError; what was good stays in force."""
+        async with self._reloading:  # a file that hangs takes one thread, and the last one asked for wins
+            await self._reload()
+
+    async def _reload(self) -> None:
         try:
             config = await self._load()
         except ConfigError as error:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import bcrypt
 import pytest
 
 from exporter.outcome import Operation
@@ -259,3 +261,16 @@ async def test_a_reload_that_hangs_ends_with_it(tmp_path: Path) -> None:
                     assert await seconds_to_end(exporter) < TIMEOUT + 1, exporter.lines
     assert not exporter.said("tasks are left behind"), exporter.lines
     assert not exporter.said("Traceback"), exporter.lines
+
+
+async def test_a_login_that_was_checked_keeps_nothing_from_ending(tmp_path: Path) -> None:
+    """bcrypt has a thread of its own."""
+    (tmp_path / "web.yml").write_text(
+        f"basic_auth_users: {{ops: {bcrypt.hashpw(b'open', bcrypt.gensalt(4)).decode()}}}"
+    )
+    config = write(tmp_path / "exporter.yaml", probed("media", "http://127.0.0.1:1"))
+    async with serving_command(config, f"--web.config.file={tmp_path / 'web.yml'}") as exporter:
+        login = aiohttp.encode_basic_auth("ops", "open")
+        assert (await Client(exporter.url).get("/metrics", Authorization=login))[0] == 200
+        assert await seconds_to_end(exporter) < TIMEOUT + 1, exporter.lines
+    assert not exporter.said("threads are left behind"), exporter.lines

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import AfterValidator, Field
 
 from exporter.app import App
-from exporter.on_demand import StoppingError
+from exporter.on_demand import NotNowError
 from exporter.outcome import Operation, Outcome, SkipReason
 from exporter.target import Run
 from exporter.web.api.declare import answered, posting, unknown_target
@@ -55,8 +55,8 @@ async def check(request: web.Request, asked: OfTarget, body: CheckRequest) -> we
     names = [name] if name is not None else list(app.targets)
     try:
         found = await asyncio.gather(*(_checked(app, each, body.operations or []) for each in names))
-    except StoppingError:
-        return error(503, "stopping", "The exporter is stopping and probes nothing more.")
+    except NotNowError as refused:
+        return error(503, refused.code, str(refused))
     results = [each for each in found if each is not None]
     if name is not None and not results:
         return unknown_target(request, name)
