@@ -18,6 +18,9 @@ from exporter.target import Run, Target
 CARRIED_OVER = "carried_over"
 """The cause of an event that a history begun anew has of a breaker that was open before."""
 
+ANNOUNCE_SECONDS = 5.0
+"""The longest that news waits for the disk: a disk that hangs must not silence it."""
+
 TELLING_SECONDS = 5.0
 """The longest that somebody waits for news to be told."""
 
@@ -27,13 +30,17 @@ COMPLAIN_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """A change of a breaker's state that nobody has heard of yet. `retry_after` is in seconds."""
+    """A change of a breaker's state that nobody has heard of yet; it waits for the disk until `due`.
+
+    `retry_after` is in seconds, `due` is monotonic.
+    """
 
     target: str
-    at: float
     transition: Transition
     opener: Operation | None
     retry_after: float
+    written: asyncio.Future[bool]
+    due: float
 
 
 class Recorder:
@@ -147,16 +154,19 @@ class Recorder:
         """The same of a breaker that is a target's no more."""
         for transition in breaker.take_transitions():
             self._alerting.breaker(name, transition)
-            retry_after = breaker.status(time.monotonic()).retry_after
-            self._news.put_nowait(_News(name, time.time(), transition, breaker.opener, retry_after))
+            now = time.monotonic()
+            retry_after = breaker.status(now).retry_after
+            written = self._history.announce(_event(name, transition, breaker.opener, retry_after))
+            due = now + ANNOUNCE_SECONDS
+            self._news.put_nowait(_News(name, transition, breaker.opener, retry_after, written, due))
 
-    async def remind(self, targets: Iterable[Target]) -> None:
+    def remind(self, targets: Iterable[Target]) -> None:
         """Lets a history that was begun anew know which of these breakers are open."""
         now, wall_clock = time.monotonic(), time.time()
-        for target in list(targets):
+        for target in targets:
             status = target.breaker.status(now)
             if status.state in (State.OPEN, State.HALF_OPEN):
-                await self._history.announce(
+                self._history.announce(
                     BreakerEvent(
                         at=wall_clock,
                         target=target.settings.name,
@@ -175,7 +185,7 @@ class Recorder:
         while True:
             news = await self._news.get()
             try:
-                await self._history.announce(_event(news))
+                await asyncio.wait({news.written}, timeout=news.due - time.monotonic())
                 change = news.transition
                 self._metrics.transition(news.target, change.from_state, change.to_state)
                 self._metrics.breaker_state(news.target, change.to_state)
@@ -184,17 +194,16 @@ class Recorder:
                 self._news.task_done()
 
 
-def _event(news: _News) -> BreakerEvent:
-    change, counts = news.transition, news.transition.counts
+def _event(target: str, change: Transition, opener: Operation | None, retry_after: float) -> BreakerEvent:
     return BreakerEvent(
-        at=news.at,
-        target=news.target,
+        at=time.time(),
+        target=target,
         from_state=change.from_state,
         to_state=change.to_state,
         cause=change.cause,
-        operation=news.opener,
-        calls=counts.calls,
-        failures=counts.failures,
-        slow_calls=counts.slow_calls,
-        recovery=news.retry_after if change.to_state is State.OPEN else None,
+        operation=opener,
+        calls=change.counts.calls,
+        failures=change.counts.failures,
+        slow_calls=change.counts.slow_calls,
+        recovery=retry_after if change.to_state is State.OPEN else None,
     )

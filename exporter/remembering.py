@@ -86,7 +86,7 @@ class Remembering:
         open_ones = {
             event["target"] for event in await self._last_events() if event["to_state"] in OPEN_STATES
         }
-        await self._recorder.remind(target for name, target in self._targets.items() if name not in open_ones)
+        self._recorder.remind(target for name, target in self._targets.items() if name not in open_ones)
 
     def _states(self) -> dict[str, State]:
         now = time.monotonic()

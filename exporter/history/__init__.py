@@ -30,9 +30,6 @@ __all__ = [
 SETTLE_SECONDS = 1.0
 """The longest that a question waits for what was recorded before it to be on the disk."""
 
-ANNOUNCE_SECONDS = 5.0
-"""The longest that news waits for the disk: a disk that hangs must not silence it."""
-
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
@@ -72,13 +69,9 @@ class History:
         """Keeps that operations were not sent because the breaker was open."""
         self._backlog.put(Skip(time.time(), target, operation, count))
 
-    async def announce(self, event: BreakerEvent) -> bool:
-        """Keeps an event, and says whether it is on the disk before anybody is told of it."""
-        written = asyncio.wrap_future(self._backlog.announce(event))
-        try:
-            return await asyncio.wait_for(asyncio.shield(written), ANNOUNCE_SECONDS)
-        except TimeoutError:
-            return False
+    def announce(self, event: BreakerEvent) -> asyncio.Future[bool]:
+        """Keeps an event, and says after the first attempt whether it is on the disk."""
+        return asyncio.wrap_future(self._backlog.announce(event))
 
     async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work` in a transaction and returns what it does once that is on the disk.

@@ -192,7 +192,7 @@ async def test_the_event_loop_s_side_of_it(path: Path) -> None:
 async def test_who_no_longer_waits_is_no_trouble(path: Path) -> None:
     history = History(path, FOREVER)
     history.start()
-    announcing = asyncio.create_task(history.announce(event()))
+    announcing = history.announce(event())
     changing = asyncio.create_task(history.change(lambda _: None))
     await asyncio.sleep(0)
     announcing.cancel()
