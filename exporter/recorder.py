@@ -76,8 +76,9 @@ class Recorder:
 
     async def told(self, seconds: float = TELLING_SECONDS) -> None:
         """Waits until all news is told, or the disk takes too long."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.join(), seconds)
+        with suppress(TimeoutError):  # before 3.12 wait_for may swallow that whoever waits is cancelled
+            async with asyncio.timeout(seconds):
+                await self._news.join()
 
     def outcome(self, target: Target, outcome: Outcome) -> None:
         """An operation was performed, and the breaker has heard of it."""

@@ -1,4 +1,4 @@
-"""Breakers that open while the disk hangs."""
+"""News of breakers that waits for the disk, and whoever waits for it to be told."""
 
 import asyncio
 import sqlite3
@@ -7,7 +7,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Event
 
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.admission import TargetBreaker
+from exporter.alerting import Alerting
+from exporter.alertmanager import Pusher
+from exporter.config import BreakerSettings
 from exporter.history import History
+from exporter.metrics import Metrics
+from exporter.recorder import Recorder
 from tests.running import DEADLINE, eventually, running, target, until, write
 
 NOWHERE = "http://127.0.0.1:1"
@@ -48,3 +57,29 @@ async def test_breakers_that_open_while_the_disk_hangs_do_not_wait_for_each_othe
             await until(lambda: app.history.state().queued == 2 * len(NAMES))
             await eventually(all_are_open)
             await probing
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_is_cancelled_in_the_turn_in_which_news_is_told_is_cancelled(
+    tmp_path: Path, turns: int
+) -> None:
+    history, metrics = History(tmp_path / "history.db"), Metrics()
+    history.start()
+    recorder = Recorder(metrics, history, Alerting(metrics, history, Pusher(lambda _: None)), {})
+    recorder.start()
+    breaker = TargetBreaker(BreakerSettings(), 0.0)
+    breaker.configure(BreakerSettings(enabled=False), 0.0)
+    with capture_logs() as told:
+        async with hanging(history):
+            recorder.last_words("media", breaker)
+            waiting = asyncio.create_task(recorder.told(DEADLINE))
+            await asyncio.sleep(0)
+        while not told:
+            await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    cancelling = waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled() == cancelling
+    await recorder.stop(DEADLINE)
+    assert await history.stop(DEADLINE)
