@@ -23,7 +23,7 @@ class KeptSettings:
         self.kept = Kept()
         self._history = history
         self.recalled = False
-        """Whether it is known what was changed before the exporter began."""
+        """Whether it is known for good what was changed before the exporter began."""
 
     def over(self, file: Settings) -> Settings:
         """The settings in force with this exporter.yaml. Raises SettingError."""
@@ -43,6 +43,7 @@ class KeptSettings:
 
     async def recall(self, file: Settings) -> None:
         """Reads what was changed before the exporter ended."""
+        for_good = self._history.is_ours
         try:
             kept = await self._history.read(kept_overrides)
             laid_over(file, kept.values)
@@ -50,9 +51,9 @@ class KeptSettings:
             log.warning("settings changed at run time are not in force", cause=str(error))
         except SettingError as error:
             log.error("settings changed at run time do not fit and are let go", cause=str(error))
-            self.recalled = True
+            self.recalled = for_good
         else:
-            self.kept, self.recalled = kept, True
+            self.kept, self.recalled = kept, for_good
 
     async def carry_over(self) -> None:
         """Lets a file that took another's place hold what is in force. Raises HistoryUnavailableError."""

@@ -87,6 +87,11 @@ class History:
             await asyncio.wait({settled}, timeout=SETTLE_SECONDS)
         return await self._reader.run(query)
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the file was ever opened: until then another exporter may have it, and change it."""
+        return self._writer.state().opened > 0
+
     def state(self) -> HistoryState:
         """How it stands."""
         return self._writer.state()

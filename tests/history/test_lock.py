@@ -1,13 +1,17 @@
 """Two exporters with one file: the second waits, for each would write its own sums over the other's."""
 
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 from structlog.testing import capture_logs
 
 from exporter.history.lock import lock_of
+from tests.api.rig import Api
 from tests.history.rig import Kept, keeping, numbered, rows
-from tests.running import Client, eventually, serving_command, target, until, write
+from tests.running import Client, eventually, running, serving_command, target, until, write
+
+ALERT = "r2_alert_active"
+CONFIG = "/api/health/config"
 
 
 def sums_of_the_hour(path: Path) -> list[int]:
@@ -99,3 +103,21 @@ async def test_the_log_of_the_second_exporter_says_what_to_do(tmp_path: Path) ->
         assert await Client(first.url).has_value(1, "r2_exporter_history_up")
         await first.end()
         await eventually(lambda: Client(second.url).has_value(1, "r2_exporter_history_up"))
+
+
+async def test_what_the_first_has_kept_last_is_in_force_at_the_second(tmp_path: Path) -> None:
+    media = target("media", "http://127.0.0.1:1", "media", breaker={"enabled": False})
+    config = write(tmp_path / "exporter.yaml", media)
+    async with AsyncExitStack() as first_ends:
+        first = await first_ends.enter_async_context(running(config))
+        await Api(first.url).put(CONFIG, {"timeout": 700})
+        async with running(config) as second:
+            await Api(first.url).put(CONFIG, {"timeout": None, "slowResponseThreshold": 800})
+            await Api(first.url).check()
+            await eventually(lambda: first.has_value(1, ALERT, type="service_degraded"))
+            await first_ends.aclose()
+            await eventually(lambda: second.has_value(1, ALERT, type="service_degraded"))
+            [item] = (await Api(second.url).get(CONFIG))["items"]
+            assert (item["timeout"], item["slowResponseThreshold"]) == (5000, 800)
+            [alert] = (await Api(second.url).get("/api/health/alerts"))["items"]
+            assert alert["type"] == "service_degraded"
