@@ -92,7 +92,7 @@ class App:
         self.metrics.history(self.history.state())
         self._recorder.start()
         self.alerting.start()
-        await self.changed.recall(settings)
+        await self._remembering.recall(settings)
         await self._apply(settings)
         await self._remembering.restore()
         self.metrics.config_loaded(success=True, now=time.time())

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from exporter.config import Settings
-from exporter.history import History, HistoryUnavailableError
+from exporter.history import History
 from exporter.history.overrides import Kept, keep_again, keep_changes, kept_overrides, values_before
 from exporter.overrides import Changes, Overrides, SettingError, laid_over, merged, spread
 
@@ -42,13 +42,11 @@ class KeptSettings:
         await self._keep(where, who, version)
 
     async def recall(self, file: Settings) -> None:
-        """Reads what was changed before the exporter ended."""
+        """Reads what was changed before the exporter ended. Raises HistoryUnavailableError."""
         for_good = self._history.is_ours
+        kept = await self._history.read(kept_overrides)
         try:
-            kept = await self._history.read(kept_overrides)
             laid_over(file, kept.values)
-        except HistoryUnavailableError as error:
-            log.warning("settings changed at run time are not in force", cause=str(error))
         except SettingError as error:
             log.error("settings changed at run time do not fit and are let go", cause=str(error))
             self.recalled = for_good

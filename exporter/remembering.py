@@ -10,6 +10,7 @@ import structlog
 
 from exporter.alerting import Alerting
 from exporter.breaker import State
+from exporter.config import Settings
 from exporter.history import History, HistoryUnavailableError
 from exporter.history.queries import Row, last_breaker_events
 from exporter.kept_settings import KeptSettings
@@ -39,18 +40,26 @@ class Remembering:
         self._recorder = recorder
         self._alerting = alerting
         self._targets = targets
+        self._restored = False
+        """Whether breakers and alerts are for good as they were when the exporter ended."""
+
+    async def recall(self, file: Settings) -> None:
+        """Lets settings that were changed before the exporter ended lie over this exporter.yaml."""
+        try:
+            await self._changed.recall(file)
+        except HistoryUnavailableError as error:
+            log.warning("settings changed at run time are not in force", cause=str(error))
 
     async def restore(self) -> None:
         """Opens the breakers again that were open when the exporter ended, for the time that is left, and
         brings its alerts back."""
         try:
-            await self._open_breakers()
-            await self._alerting.restore(self._states())
+            await self._restore()
         except HistoryUnavailableError as error:
             log.warning("open breakers and alerts of before are not known", cause=str(error))
 
     async def follow(self, opened: int, applying: Callable[[], AbstractAsyncContextManager[None]]) -> None:
-        """Reads a file that could not be read at the start; tells one that took another's place how it is.
+        """Reads what could not be read at the start; tells one that took another's place how it is.
 
         `opened` is how often a file had been opened at the start; what is read is in force once `applying`
         has ended.
@@ -58,7 +67,8 @@ class Remembering:
         while True:
             await asyncio.sleep(FOLLOW_INTERVAL)
             state = self._history.state()
-            if not state.up or (state.opened == opened and not self._alerting.unkept):
+            known = self._changed.recalled and self._restored
+            if not state.up or (known and state.opened == opened and not self._alerting.unkept):
                 continue
             try:
                 async with applying():
@@ -73,12 +83,19 @@ class Remembering:
     async def _catch_up(self) -> None:
         if self._changed.recalled:
             await self._changed.carry_over()
-            await self._remind()
         else:
             await self._changed.recall(self._changed.file)
-            await self._open_breakers()
-            await self._alerting.restore(self._states())
+        if self._restored:
+            await self._remind()
+        else:
+            await self._restore()
         await self._alerting.carry_over()
+
+    async def _restore(self) -> None:
+        for_good = self._history.is_ours
+        await self._open_breakers()
+        await self._alerting.restore(self._states())
+        self._restored = for_good
 
     async def _remind(self) -> None:
         """Of the breakers that are open, if the file does not say so: it may be the one of before."""

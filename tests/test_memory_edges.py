@@ -14,9 +14,9 @@ from exporter.history.alerts import Held, Notice, keep_all, keep_notices, lastin
 from exporter.history.database import upgrade
 from exporter.outcome import Operation
 from tests.alertmanager.rig import alertmanager
-from tests.api.rig import Api
+from tests.api.rig import Api, execute
 from tests.faults.server import FaultServer, fault_server, s3_error, send
-from tests.running import eventually, running, target, write
+from tests.running import eventually, running, target, until, write
 
 ALERTS = "/api/health/alerts"
 CONFIG = "/api/health/config"
@@ -158,3 +158,26 @@ async def test_an_alert_of_a_later_version_does_not_hold_up_the_start(config: Pa
     async with running(config) as exporter:
         assert (await Api(exporter.url).put(CONFIG, {"failureThreshold": 6}))["version"] >= 1
         await exporter.app.reload()
+
+
+async def test_settings_that_could_not_be_read_at_the_start_are_in_force_once_they_can(config: Path) -> None:
+    async with running(config) as exporter:
+        await Api(exporter.url).put(CONFIG, {"timeout": 1234})
+    execute(config, "ALTER TABLE health_check_config RENAME TO away")
+    async with running(config) as exporter:
+        assert exporter.app.settings.targets[0].probe.timeout == 5
+        execute(config, "ALTER TABLE away RENAME TO health_check_config")
+        await until(lambda: exporter.app.settings.targets[0].probe.timeout == 1.234)
+
+
+async def test_alerts_that_could_not_be_read_at_the_start_are_active_once_they_can(config: Path) -> None:
+    write(config, target("media", NOWHERE, "media", breaker={"enabled": False}))
+    async with running(config) as exporter:
+        await Api(exporter.url).check()
+        await eventually(lambda: exporter.has_value(1, "r2_alert_active", type="service_degraded"))
+    execute(config, "DROP INDEX service_alerts_lasting")
+    async with running(config) as exporter:
+        assert await exporter.has_value(0, "r2_alert_active", type="service_degraded")
+        execute(config, "CREATE INDEX service_alerts_lasting ON service_alerts (target, type)")
+        await eventually(lambda: exporter.has_value(1, "r2_alert_active", type="service_degraded"))
+        assert (await Api(exporter.url).get(ALERTS))["total"] == 1
