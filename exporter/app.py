@@ -204,6 +204,7 @@ class App:
             self._sweeps.remove(name)
             self.alerting.end(name)
             self.metrics.remove_target(name)
+            self._recorder.end(name, self.targets[name].breaker)
             self._retire(self.targets.pop(name))
         for target in fresh:
             self._install(target)
@@ -256,10 +257,8 @@ class App:
         else:
             self._sweeps.remove(name)
         if old is not None:
-            now = time.monotonic()
-            if not target.take_over(old, now):
-                old.breaker.reset(now)
-                self._recorder.last_words(name, old.breaker)
+            if not target.take_over(old, time.monotonic()):
+                self._recorder.end(name, old.breaker)
             self._retire(old)
         self._recorder.begin(target)
 

@@ -149,10 +149,14 @@ class Recorder:
         name, breaker = target.settings.name, target.breaker
         current = self._targets.get(name)
         if current is not None and current.breaker is breaker:
-            self.last_words(name, breaker)
+            self._take(name, breaker)
 
-    def last_words(self, name: str, breaker: TargetBreaker) -> None:
-        """The same of a breaker that is a target's no more."""
+    def end(self, name: str, breaker: TargetBreaker) -> None:
+        """A breaker is a target's no more: what opened it says nothing of one that gets this name later."""
+        breaker.reset(time.monotonic())
+        self._take(name, breaker)
+
+    def _take(self, name: str, breaker: TargetBreaker) -> None:
         for transition in breaker.take_transitions():
             self._alerting.breaker(name, transition)
             now = time.monotonic()

@@ -107,6 +107,22 @@ async def test_an_open_breaker_is_open_again_after_a_kill(config: Path, failing:
         assert 3_000_000 < await _retry_after(client) <= 3_600_000
 
 
+async def test_a_breaker_whose_target_was_removed_is_closed(config: Path, failing: str) -> None:
+    other = target("other", failing, "other")
+    media = target("media", failing, "media", breaker={"failure_threshold": 1, "recovery_timeout": "1h"})
+    write(config, media, other)
+    async with running(config) as exporter:
+        await exporter.get("/probe?target=media")
+        for targets in ([other], [other, media]):
+            write(config, *targets)
+            await exporter.app.reload()
+    async with running(config) as exporter:
+        samples = await exporter.metrics()
+        assert samples("r2_circuit_breaker_state", target="media", state="closed") == 1
+    states = "SELECT to_state, cause FROM circuit_breaker_events"
+    assert ask(config, states) == [("open", "failure_threshold"), ("closed", "by_hand")]
+
+
 async def test_a_breaker_whose_time_is_over_tries_at_once_what_opened_it(
     config: Path, storage: str, failing: str
 ) -> None:

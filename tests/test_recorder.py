@@ -71,7 +71,7 @@ async def test_who_is_cancelled_in_the_turn_in_which_news_is_told_is_cancelled(
     breaker.configure(BreakerSettings(enabled=False), 0.0)
     with capture_logs() as told:
         async with hanging(history):
-            recorder.last_words("media", breaker)
+            recorder.end("media", breaker)
             waiting = asyncio.create_task(recorder.told(DEADLINE))
             await asyncio.sleep(0)
         while not told:
