@@ -52,9 +52,13 @@ class TargetBreaker:
     def restore(self, event: Mapping[str, Any], now: float, wall_clock: float) -> None:
         """Open again as the last event of before a restart says, unless its time is over or it was closed.
 
-        `now` is monotonic, `wall_clock` is Unix time, in seconds, as are the event's.
+        Where that could be read only late, what it has seen itself since then says more. `now` is monotonic,
+        `wall_clock` is Unix time, in seconds, as are the event's.
         """
         if not self._settings.enabled or event["to_state"] not in (State.OPEN, State.HALF_OPEN):
+            return
+        status = self._breaker.status(now)
+        if status.counts.calls or status.last_transition is not None:
             return
         waited = max(0.0, wall_clock - event["occurred_at"])
         recovery = event["recovery_seconds"] or 0.0

@@ -264,6 +264,24 @@ def test_enabling_closes_it_and_disabling_lets_all_through() -> None:
     assert breaker.take_transitions() == []
 
 
+WAS_OPEN = {"to_state": "open", "occurred_at": 0.0, "recovery_seconds": 3600.0, "operation": "put"}
+
+
+def test_one_that_has_proved_to_work_is_not_opened_by_what_was_before_it() -> None:
+    breaker = TargetBreaker(BreakerSettings(), 0.0)
+    run(breaker, 0.0, {})
+    breaker.restore(WAS_OPEN, 1.0, 1.0)
+    assert state(breaker, 1.0) is State.CLOSED
+
+
+def test_a_trial_under_way_is_not_undone_by_what_was_before_it() -> None:
+    breaker = TargetBreaker(BreakerSettings(), 0.0)
+    breaker.restore(WAS_OPEN, 0.0, 0.0)
+    assert breaker.begin_run((PUT,), 3600.0).admit(PUT, 3600.0)
+    breaker.restore(WAS_OPEN, 3601.0, 3601.0)
+    assert state(breaker, 3601.0) is State.HALF_OPEN
+
+
 def test_changes_of_state_are_told_in_the_order_of_their_times() -> None:
     breaker = opened(LIST)
     run(breaker, RECOVERY, {LIST: Reason.SERVER})
