@@ -60,6 +60,7 @@ class Alerting:
         self._metrics = metrics
         self._history = history
         self._pusher = pusher
+        self._shard = shard
         # Not a label: what Prometheus' rules raise is the same alert.
         self._from = {} if shard.is_whole else {"shard": str(shard)}
         self._targets: dict[str, TargetAlerts] = {}
@@ -163,8 +164,10 @@ class Alerting:
             for kind in before.keys() & alerts.hidden.keys():
                 self._put(Change(Kind.RESOLVED, before[kind], End.BY_HAND))
         for name, gone in by_target.items():
+            # What moved to another shard may be an alert there: to Alertmanager it is the same one.
+            how = Kind.RESOLVED if self._shard.has(name) else Kind.FORGOTTEN
             for each in gone:
-                self._put(Change(Kind.RESOLVED, Alert(name, each.type, each.message), End.TARGET_GONE))
+                self._put(Change(how, Alert(name, each.type, each.message), End.TARGET_GONE))
 
     async def carry_over(self) -> None:
         """Lets a history that missed something, or was begun anew, hold what is active. Raises

@@ -94,7 +94,7 @@ class Kind(StrEnum):
     UPDATED = "updated"
     RESOLVED = "resolved"
     FORGOTTEN = "forgotten"
-    """What raised it is over, after it had been resolved by hand: it may come back."""
+    """Over, which is no news: it was resolved by hand, and may come back now, or another exporter has it."""
 
 
 class End(StrEnum):

@@ -2,20 +2,26 @@
 
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
+from exporter.history.alerts import raise_alert
+from exporter.history.database import open_for_writing
 from exporter.outcome import Operation
+from exporter.shard import shard_of
 from tests.alertmanager.rig import Alertmanager, alertmanager, answering, member
 from tests.api.rig import Api, wrong_fields
 from tests.api.test_alerts import group
 from tests.faults.server import FaultServer, fault_server, s3_error, send
-from tests.running import eventually, running, target, write
+from tests.history.rig import rows
+from tests.running import eventually, running, serving_command, target, until, write
 
 ALERTS = "/api/health/alerts"
+NAMES = [f"bucket-{number}" for number in range(12)]
 LABELS = {
     "alertname": "R2ServiceDegraded",
     "target": "media",
@@ -121,6 +127,25 @@ async def test_a_client_certificate_that_is_renewed_in_place(
                 return LABELS in await labels_at(real)
 
             await eventually(heard)
+
+
+async def test_an_alert_whose_target_moved_to_another_shard_is_left_to_that(
+    tmp_path: Path, failing: FaultServer
+) -> None:
+    moved = next(name for name in NAMES if shard_of(name, 2) == 1)
+    gone, kept = [name for name in NAMES if shard_of(name, 2) == 0][:2]
+    path = tmp_path / "r2-exporter.db"
+    with closing(open_for_writing(path)) as history:
+        for name in (moved, gone):
+            raise_alert(history, name, "service_degraded", "MEDIUM", "two fail", 1_000.0)
+    targets = [target(name, failing.endpoint, name) for name in (moved, kept)]
+    async with member() as other:
+        config = write(tmp_path / "exporter.yaml", *targets, alertmanager={"urls": [other.url]})
+        async with serving_command(config, "--shard=0", "--total-shards=2") as exporter:
+            await until(lambda: gone in other.told_of())
+            assert await exporter.end() == 0
+    assert moved not in other.told_of()
+    assert not rows(path, "SELECT * FROM open_alerts")
 
 
 async def test_resolving_by_hand_can_set_a_silence(tmp_path: Path, failing: FaultServer) -> None:
