@@ -22,9 +22,9 @@ async def test_a_black_hole_delays_nobody_else(tmp_path: Path) -> None:
             await eventually(lambda: enough(Client(exporter.url)))
             samples = await Client(exporter.url).metrics()
 
-    assert samples("r2_exporter_schedule_lateness_max_seconds") < 0.1
+    assert samples("r2_exporter_schedule_lateness_max_seconds") < 0.5
     began = samples("r2_exporter_schedule_lateness_seconds_count")
-    assert samples("r2_exporter_schedule_lateness_seconds_bucket", le="0.1") == began >= RUNS * len(HEALTHY)
+    assert samples("r2_exporter_schedule_lateness_seconds_bucket", le="0.5") == began >= RUNS * len(HEALTHY)
     for name in HEALTHY:
         assert samples("r2_probes_total", target=name, result="failure") == 0
         assert samples("r2_probes_skipped_total", target=name) == 0
