@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,27 @@ class Owner:
         """The methods and keys, the bucket before each, of all that it was asked to change."""
         return [(method, unquote(path[1:])) for method, path in (await self._told("asked"))["changes"]]
 
-    async def sweeps(self) -> int:
-        """How many pages were listed by sweeps."""
-        found: int = (await self._told("asked"))["sweeps"]
-        return found
+    async def sweeps(self) -> Counter[str]:
+        """How often a sweep has read the listing of a place to its end."""
+        return Counter((await self._told("asked"))["sweeps"])
+
+    async def has_swept(self, places: Sequence[str], since: Counter[str]) -> bool:
+        """Whether each was swept since then, as often as it is among `places`."""
+        return Counter(places) <= await self.sweeps() - since
+
+    async def has_probed(self, places: Sequence[str], since: int) -> bool:
+        """Whether a whole run of each place lies behind the first `since` changes."""
+        puts = await self._written(places, since)
+        return all(sum(path.startswith(place) for path in puts) > 1 for place in places)
+
+    async def left_in(self, places: Sequence[str]) -> set[str]:
+        """The keys that were written to these places, and are present."""
+        return set(await self._written(places)) & await self.present()
+
+    async def _written(self, places: Sequence[str], since: int = 0) -> list[str]:
+        """By the exporter that has these places, not by one whose prefix begins as one of them."""
+        puts = [path for method, path in (await self.changes())[since:] if method == "PUT"]
+        return [path for path in puts if any(_is_in(place, path) for place in places)]
 
     async def put(self, path: str) -> None:
         async with self.session.put(f"{self.url}/{path}", data=b"of somebody else") as answer:
@@ -57,6 +75,10 @@ class Owner:
     async def _told(self, what: str) -> Any:
         async with self.session.get(f"{self.url}/-/{what}") as answer:
             return await answer.json(content_type=None)
+
+
+def _is_in(place: str, path: str) -> bool:
+    return path.startswith(place) and SHAPE.fullmatch(path, len(place)) is not None
 
 
 @asynccontextmanager
@@ -103,11 +125,11 @@ def probing(url: str, places: Sequence[str], **probe: object) -> list[dict[str, 
     ]
 
 
-async def life(config: Path, clock: Clock, seconds: float) -> None:
-    """An exporter that is asked for probes without a pause, and killed."""
+async def life(config: Path, clock: Clock, meanwhile: Awaitable[None]) -> None:
+    """An exporter that is asked for probes without a pause, and killed after `meanwhile`."""
     async with serving_command(config, env=clock.env) as exporter:
         caller = asyncio.create_task(_ask_on(exporter.url))
-        await asyncio.sleep(seconds)
+        await meanwhile
         await exporter.end(signal.SIGKILL)
         await caller
 

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,7 @@ PLACES = (
 )
 """Of two exporters; a prefix of the second begins with one of the first's."""
 
-KILLS = 5
+HOURS, KILLS = 12, 10
 Record = Callable[[str, object], None]
 
 
@@ -47,58 +48,86 @@ def clock(tmp_path: Path) -> Clock:
     return it
 
 
-async def test_a_bucket_is_the_same_after_a_day_of_probes_kills_and_sweeps(
+async def test_a_bucket_is_the_same_after_hours_of_sweeps_probes_and_kills(
     tmp_path: Path, clock: Clock, chance: random.Random, record_property: Record
 ) -> None:
+    """Half a day, and five days in `make soak`: in each hour each place is swept, and probed for a moment."""
     began = time.time()
     names = {"plain": tempting(PREFIXES, 8000, chance), "versioned": tempting(PREFIXES, 2000, chance)}
     async with storage_of(names, clock, chance) as owner:
         before = await owner.objects()
         assert len(before) == 10_000
+        day = Day(owner, clock, chance)
         configs = [configured(tmp_path / str(number), owner, places) for number, places in enumerate(PLACES)]
-        over = asyncio.Event()
-        killed = [asyncio.create_task(lives(config, clock, chance, over)) for config in configs]
-        async with asyncio.timeout(times(4) * DEADLINE):
-            while clock.ahead < times(24) * HOUR or not await has_seen(owner, times(100), times(30)):
-                clock.move(HOUR)
-                await asyncio.sleep(chance.uniform(0, 0.6))
-        over.set()
-        record_property("kills", sum(await asyncio.gather(*killed)))
-        left = (await owner.present()) - before.keys()
+        async with asyncio.TaskGroup() as tasks:
+            for config, places in zip(configs, PLACES, strict=True):
+                tasks.create_task(day.through(config, places))
+        sweeps = await owner.sweeps()
+        assert min(sweeps[place] for places in PLACES for place in places) >= times(HOURS)
+        assert day.kills >= times(HOURS) / 2
+        assert day.left
+        written = {path for method, path in await owner.changes() if method == "PUT"}
+        assert len(written) >= 2 * sweeps.total()
+        last = (await owner.present()) - before.keys()
         async with AsyncExitStack() as stack:
             for config, places in zip(configs, PLACES, strict=True):
                 configured(config.parent, owner, places, enabled=False)
-            last = [await stack.enter_async_context(serving_command(each, env=clock.env)) for each in configs]
+            final = [
+                await stack.enter_async_context(serving_command(each, env=clock.env)) for each in configs
+            ]
             clock.move(HOUR)
-            await gone(owner, left)
-            assert [await exporter.end() for exporter in last] == [0, 0]
+            await gone(owner, last)
+            assert [await exporter.end() for exporter in final] == [0, 0]
         after = await owner.objects()
         ours = changed_by_us(await owner.changes(), PREFIXES, began)
+        assert day.left <= ours
         assert not ours & before.keys()
         assert {key: versions for key, versions in after.items() if key not in ours} == before
         assert not (await owner.present()) & ours
-        record_property("probes", len(ours))
-        record_property("left by kills", len(left))
-        record_property("pages swept", await owner.sweeps())
+        record_property("probes", len(written))
+        record_property("kills", day.kills)
+        record_property("left by kills", len(day.left))
+        record_property("sweeps", sweeps.total())
+
+
+@dataclass(slots=True)
+class Day:
+    """Two exporters' hours, which they enter together."""
+
+    owner: Owner
+    clock: Clock
+    chance: random.Random
+    hour: asyncio.Barrier = field(default_factory=lambda: asyncio.Barrier(len(PLACES)))
+    kills: int = 0
+    left: set[str] = field(default_factory=set)
+
+    async def through(self, config: Path, places: Sequence[str]) -> None:
+        """One life of an exporter after the other, of some hours each."""
+        hours = times(HOURS)
+        while hours:
+            number = min(hours, self.chance.randint(1, 3))
+            hours -= number
+            await life(config, self.clock, self._pass(number, places))
+            self.kills += 1
+            self.left |= await self.owner.left_in(places)
+
+    async def _pass(self, hours: int, places: Sequence[str]) -> None:
+        """A sweep is over, and may be due again, once what it found is gone and probes were run since."""
+        for _ in range(hours):
+            swept, old = await self.owner.sweeps(), self.left & await self.owner.left_in(places)
+            if await self.hour.wait() == 0:
+                self.clock.move(HOUR)
+            await eventually(partial(self.owner.has_swept, places, swept))
+            await gone(self.owner, old)
+            probed = len(await self.owner.changes())
+            await eventually(partial(self.owner.has_probed, places, probed))
+        await asyncio.sleep(self.chance.uniform(0, 0.5))
 
 
 def configured(folder: Path, owner: Owner, places: Sequence[str], **probe: object) -> Path:
     folder.mkdir(exist_ok=True)
     targets = probing(owner.url, places, **probe)
     return write(folder / "exporter.yaml", *targets, exporter={"instance": "x"})
-
-
-async def has_seen(owner: Owner, changes: int, pages: int) -> bool:
-    return len(await owner.changes()) >= changes and await owner.sweeps() >= pages
-
-
-async def lives(config: Path, clock: Clock, chance: random.Random, over: asyncio.Event) -> int:
-    """How many there were until it was `over`."""
-    number = 0
-    while not over.is_set():
-        await life(config, clock, chance.uniform(0, 4))
-        number += 1
-    return number
 
 
 async def gone(owner: Owner, keys: set[str]) -> None:
@@ -116,7 +145,7 @@ async def test_what_kills_leave_is_gone_after_an_hour(
         places = [f"plain/{prefix}" for prefix in PREFIXES for _ in range(4)]
         config = configured(tmp_path, owner, places)
         for _ in range(times(KILLS)):
-            await life(config, clock, chance.uniform(0, 0.7))
+            await life(config, clock, asyncio.sleep(chance.uniform(0, 0.7)))
         left = (await owner.present()) - {"plain/somebody's"}
         record_property("left by kills", len(left))
         assert len(left) >= times(KILLS)
@@ -135,6 +164,6 @@ async def test_what_kills_leave_is_gone_after_an_hour(
         async with serving_command(config, env=wrong.env) as exporter:
             swept = await owner.sweeps()
             wrong.move(HOUR)
-            await eventually(partial(has_seen, owner, 0, swept + len(places)))
+            await eventually(partial(owner.has_swept, places, swept))
             assert await exporter.end() == 0
         assert await owner.present() == {"plain/somebody's", *others}

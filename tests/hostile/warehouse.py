@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import random
+import select
 import sys
 import threading
 import time
@@ -29,10 +30,10 @@ DELAY = 0.02
 
 @dataclass(slots=True)
 class Asked:
-    """What it was asked to change, as method and path, and how often it was asked for a page of a sweep."""
+    """What it was asked to change, as method and path, and the places that sweeps have listed to the end."""
 
     changes: list[tuple[str, str]] = field(default_factory=list)
-    sweeps: int = 0
+    sweeps: list[str] = field(default_factory=list)
 
 
 class Warehouse:
@@ -52,10 +53,14 @@ class Warehouse:
             return Response(json.dumps(shown))(environ, start_response)
         if request.method not in ("GET", "HEAD"):
             self._asked.changes.append((request.method, environ["RAW_URI"]))
-        self._asked.sweeps += "encoding-type" in request.args
-        time.sleep(random.uniform(0, DELAY))
+        select.select(
+            (), (), (), random.uniform(0, DELAY)
+        )  # time.sleep() breaks when the clock is moved meanwhile
         with self._one_at_a_time:  # moto's listing breaks when a key goes meanwhile
-            return Response.from_app(self._app, environ)(environ, start_response)
+            answer = Response.from_app(self._app, environ)
+            if "encoding-type" in request.args and b"<IsTruncated>false" in answer.data:
+                self._asked.sweeps.append(f"{request.path.strip('/')}/{request.args['prefix']}")
+            return answer(environ, start_response)
 
 
 def fill(stock: Mapping[str, Any]) -> None:
