@@ -204,7 +204,7 @@ async def test_no_planted_secret_is_said_or_kept(tmp_path: Path, form: str) -> N
     assert b"operation fails" in said["the log"]
     [*refusals] = exporter.said("Alertmanager refuses an alert")
     assert all("Basic ***" in refusal for refusal in refusals)
-    assert found({key: text for key, text in (said | kept).items() if not _repeats_the_question(key)}) == []
+    assert [each for each in found(said | kept) if not _repeats_the_question(*each)] == []
     assert len(answers) > 100
     assert os.environ.get("R2_EXPORTER_API_TOKEN") is None
 
@@ -270,6 +270,8 @@ async def test_a_defect_says_no_planted_secret(tmp_path: Path, monkeypatch: pyte
     assert found({"answer": text.encode(), "log": lines.getvalue().encode()}) == []
 
 
-def _repeats_the_question(request: str) -> bool:
+def _repeats_the_question(request: str, secret: str, _: str) -> bool:
     """An unknown path, or an unknown field's name, is told to nobody but to who sent it."""
+    if secret != API_TOKEN:
+        return False
     return f"/api/{quote(API_TOKEN)} " in request or f"{{'{API_TOKEN}'" in request

@@ -18,6 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.journal import tell_change
+from exporter.keys import parse_key
 from exporter.metrics import TEXT_LIMIT, Metrics
 from exporter.outcome import Operation, Outcome, Phase, Reason
 from exporter.series import Format
@@ -27,6 +28,7 @@ from tests.hostile.effort import times
 from tests.hostile.held import assert_is_one_line, logging_to
 from tests.rig import rig
 from tests.running import Client, eventually, serving_command, target, write
+from tests.stores import PREFIX
 
 ALL = tuple(Operation)
 KNOWN = {
@@ -138,6 +140,9 @@ def test_any_answer_makes_one_outcome(scripts: list[Mapping[Operation, bytes]]) 
                 for outcome in outcomes.values():
                     assert_bounded(outcome)
                     assert_logged_on_one_line(outcome)
+                await r.probe.sweep()
+                deleted = [each.key for each in server.requests if each.operation is Operation.DELETE]
+                assert all(parse_key(PREFIX, key) for key in deleted), deleted
             assert_page_parses(r.metrics)
 
     asyncio.run(scenario())

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from exporter.web.api import endpoints
+from exporter.web.api.openapi import document
 from exporter.web.body import MAX_BODY, MAX_WEBHOOK_BODY
 from exporter.web.connection import MAX_FIELD, MAX_LINE
 from exporter.web.paths import WEBHOOK
@@ -66,6 +68,8 @@ PARAMETERS = {
     "page": ["2", "99999999"],
     "open": [MARK],
 }
+"""Of the API, and of the pages and `/probe`."""
+
 parameters = st.sampled_from(sorted(PARAMETERS)).flatmap(
     lambda name: st.tuples(st.just(name), st.sampled_from(PARAMETERS[name]) | texts)
 )
@@ -250,3 +254,15 @@ def test_the_page_shows_names_and_questions_as_text(exporter: Held) -> None:
         page = exporter.ask("GET", f"/?{escaped(query)}={escaped(MARK)}")
         assert_documented("GET", page)
         assert b"&lt;script&gt;alert(7)" in page.body or query != "q"
+
+
+def test_every_parameter_of_the_api_is_tried() -> None:
+    methods = [each for path in document(endpoints)["paths"].values() for each in path.values()]
+    named = {
+        parameter["name"]
+        for method in methods
+        for parameter in method.get("parameters", ())
+        if parameter["in"] == "query"
+    }
+    assert named
+    assert named <= PARAMETERS.keys()
