@@ -52,6 +52,11 @@ FORM, OLD_BROWSER = Caller("form", CROSS_SITE), Caller("old browser", {"Origin":
 ASKING = {"Access-Control-Request-Method": "PUT"}
 PREFLIGHT = Caller("preflight", {"Origin": OURS, **ASKING})
 
+REMEMBERED = (
+    Caller("form with login", CROSS_SITE | LOGIN.headers),
+    Caller("old browser with login", {"Origin": THEIRS} | LOGIN.headers),
+)
+
 ALONE = {
     "nothing, or wrong credentials": NOBODY,
     "a token of scope `read`": (READER,),
@@ -62,10 +67,7 @@ ALONE = {
         Caller("rebound page", {"Host": "evil.example.org", "Origin": "http://evil.example.org"}),
     ),
     "another site's page": (FORM, OLD_BROWSER, Caller("preflight of another", {"Origin": THEIRS, **ASKING})),
-    "another site's page, with the login that the browser remembers": (
-        Caller("form with login", CROSS_SITE | LOGIN.headers),
-        Caller("old browser with login", {"Origin": THEIRS} | LOGIN.headers),
-    ),
+    "another site's page, with the login that the browser remembers": REMEMBERED,
     "a page of `api.cors_origins`, with the login": (
         Caller("our page", {"Origin": OURS, "Sec-Fetch-Site": "cross-site"} | LOGIN.headers),
     ),
@@ -86,6 +88,9 @@ CERTIFIED = {
     "an allowed certificate, from another site's page": (
         FORM.shows("good.example.org"),
         OLD_BROWSER.shows("good.example.org"),
+    ),
+    "an allowed certificate and the login that the browser remembers, from another site's page": tuple(
+        each.shows("good.example.org") for each in REMEMBERED
     ),
     "an allowed certificate, with the preflight": (PREFLIGHT.shows("good.example.org"),),
 }
@@ -113,6 +118,7 @@ SETUPS = {
     "certificates": Setup(certificates=ALLOWED),
     "certificates and tokens": Setup(tokens=TOKENS, certificates=ALLOWED),
     "certificates and a login": Setup(login=True, certificates=ALLOWED),
+    "certificates, a login and tokens": Setup(tokens=TOKENS, login=True, certificates=ALLOWED),
 }
 AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
 
