@@ -5,6 +5,7 @@ import base64
 import io
 import logging
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import aiohttp
 import bcrypt
 import pytest
 import structlog
+import trustme
 from aiohttp import web
 
 from exporter import logs
@@ -35,12 +37,17 @@ PROXY_PASSWORD = "planted-proxy-password"
 CHAIN_KEY = "planted/secret+key=of-the-chain"
 CHAIN_SESSION = "planted+session/token=of-the-chain"
 PAGER_PASSWORD = 'planted & <password> of "Alertmanager"/'
+PAGER_TOKEN = "planted/token+of=Alertmanager"
+HASHED = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+AUTHORITY = trustme.CA()
+CERTIFICATE = AUTHORITY.issue_cert("127.0.0.1")
+TLS_KEY = CERTIFICATE.private_key_pem.bytes().decode().splitlines()[1]
 SECRETS = (
     *(SECRET_KEY, SESSION, API_TOKEN, READ_TOKEN, PASSWORD, PROXY_PASSWORD),
-    *(CHAIN_KEY, CHAIN_SESSION, PAGER_PASSWORD),
+    *(CHAIN_KEY, CHAIN_SESSION, PAGER_PASSWORD, PAGER_TOKEN, HASHED, TLS_KEY),
 )
 AT_ONCE = 20
-HELD = {SESSION: (SECRET_KEY, SESSION, PAGER_PASSWORD), CHAIN_SESSION: (CHAIN_KEY, CHAIN_SESSION)}
+HELD = {SESSION: (SECRET_KEY, SESSION), CHAIN_SESSION: (CHAIN_KEY, CHAIN_SESSION)}
 CHAIN = {
     "AWS_ACCESS_KEY_ID": "AKIAPLANTEDCHAIN",
     "AWS_SECRET_ACCESS_KEY": CHAIN_KEY,
@@ -48,7 +55,7 @@ CHAIN = {
 }
 LOGIN = base64.b64encode(f"ops:{PASSWORD}".encode()).decode()
 
-ALERTMANAGER = {"basic_auth": {"username": "ops", "password_file": "pager"}}
+BASIC_AUTH = {"basic_auth": {"username": "ops", "password_file": "pager"}}
 PAGES: tuple[str, ...] = ("/", "/metrics", "/sd", "/-/healthy", "/-/ready", "/nothing")
 PAGES += ("/probe?target=media&debug=true", "/probe?target=chained&debug=true")
 
@@ -59,10 +66,11 @@ class Echo:
     Each answer has some of the spellings, so that no message is cut before them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pager: str) -> None:
+        held = HELD | {SESSION: (*HELD[SESSION], pager)}
         self.guesses = {
-            who: [text for secret in held for text in spellings(secret).values()]
-            for who, held in HELD.items()
+            who: [text for secret in secrets for text in spellings(secret).values()]
+            for who, secrets in held.items()
         }
         self.told = dict.fromkeys(HELD, 0)
 
@@ -96,7 +104,8 @@ async def echoing_listing(call: Call) -> None:
 
 
 def planted(folder: Path, endpoint: str, **sections: object) -> Path:
-    secrets = {"key": SECRET_KEY, "session": SESSION, "read": READ_TOKEN, "pager": PAGER_PASSWORD}
+    secrets = {"key": SECRET_KEY, "session": SESSION, "read": READ_TOKEN}
+    secrets |= {"pager": PAGER_PASSWORD, "bearer": PAGER_TOKEN}
     for name, secret in secrets.items():
         (folder / name).write_text(f"{secret}\n")
     media = target("media", endpoint, "media") | {
@@ -107,8 +116,10 @@ def planted(folder: Path, endpoint: str, **sections: object) -> Path:
     }
     del media["secret_access_key"]
     tokens = [{"name": "viewer", "token_file": "read", "scope": "read"}]
+    CERTIFICATE.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     (folder / "web.yaml").write_text(
-        f"basic_auth_users: {{ops: {bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}}}\n"
+        f"basic_auth_users: {{ops: {HASHED}}}\n"
+        "tls_server_config: {cert_file: server.pem, key_file: server.pem}\n"
     )
     chained = {
         key: value for key, value in media.items() if key not in ("access_key_id", "session_token_file")
@@ -134,7 +145,9 @@ async def everything_said(exporter: Spawned) -> dict[str, bytes]:
     requests = [("GET", path) for path in PAGES]
     requests += [(each.method, each.path.format(change=1, id=1)) for each in endpoints]
     requests += [("PUT", "/api/health/config?target=media"), ("POST", f"/api/{quote(API_TOKEN)}")]
-    async with aiohttp.ClientSession() as session:
+    tls = ssl.create_default_context()
+    AUTHORITY.configure_trust(tls)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
         for method, path in requests:
             for login in logins:
                 headers = {"Authorization": login} if login else {}
@@ -150,8 +163,8 @@ async def everything_said(exporter: Spawned) -> dict[str, bytes]:
 
 
 @asynccontextmanager
-async def echoing_storage() -> AsyncIterator[tuple[str, Echo]]:
-    echo = Echo()
+async def echoing_storage(pager: str) -> AsyncIterator[tuple[str, Echo]]:
+    echo = Echo(pager)
     async with fault_server() as storage:
         storage.script.update(dict.fromkeys(Operation, echo.storage))
         storage.script[Operation.LIST] = echoing_listing
@@ -180,10 +193,19 @@ def found(texts: Mapping[str, bytes]) -> list[tuple[str, str, str]]:
     ]
 
 
-@pytest.mark.parametrize("form", ["logfmt", "json"])
-async def test_no_planted_secret_is_said_or_kept(tmp_path: Path, form: str) -> None:
-    async with echoing_storage() as (endpoint, echo), echoing_pager(echo) as pager:
-        config = planted(tmp_path, endpoint, alertmanager=ALERTMANAGER | {"urls": [pager]})
+@pytest.mark.parametrize(
+    ("form", "scheme", "secret", "login"),
+    [
+        ("logfmt", "Basic", PAGER_PASSWORD, BASIC_AUTH),
+        ("json", "Bearer", PAGER_TOKEN, {"bearer_token_file": "bearer"}),
+    ],
+    ids=["logfmt", "json"],
+)
+async def test_no_planted_secret_is_said_or_kept(
+    tmp_path: Path, form: str, scheme: str, secret: str, login: dict[str, object]
+) -> None:
+    async with echoing_storage(secret) as (endpoint, echo), echoing_pager(echo) as pager:
+        config = planted(tmp_path, endpoint, alertmanager=login | {"urls": [pager]})
         env = CHAIN | {
             "R2_EXPORTER_API_TOKEN": API_TOKEN,
             "HTTP_PROXY": f"http://user:{PROXY_PASSWORD}@proxy.example:1",
@@ -203,7 +225,7 @@ async def test_no_planted_secret_is_said_or_kept(tmp_path: Path, form: str) -> N
     assert b"***" in said["the log"]
     assert b"operation fails" in said["the log"]
     [*refusals] = exporter.said("Alertmanager refuses an alert")
-    assert all("Basic ***" in refusal for refusal in refusals)
+    assert all(f"{scheme} ***" in refusal for refusal in refusals)
     assert [each for each in found(said | kept) if not _repeats_the_question(*each)] == []
     assert len(answers) > 100
     assert os.environ.get("R2_EXPORTER_API_TOKEN") is None
@@ -211,8 +233,8 @@ async def test_no_planted_secret_is_said_or_kept(tmp_path: Path, form: str) -> N
 
 @pytest.mark.parametrize("output", ["text", "json"])
 async def test_check_says_no_planted_secret(tmp_path: Path, output: str) -> None:
-    async with echoing_storage() as (endpoint, echo):
-        config = planted(tmp_path, endpoint, alertmanager=ALERTMANAGER | {"urls": ["http://127.0.0.1:1"]})
+    async with echoing_storage(PAGER_PASSWORD) as (endpoint, echo):
+        config = planted(tmp_path, endpoint, alertmanager=BASIC_AUTH | {"urls": ["http://127.0.0.1:1"]})
         said: dict[str, bytes] = {}
         while not echo.has_told_all:
             arguments = ("check", f"--config.file={config}", f"--output={output}")
@@ -270,8 +292,7 @@ async def test_a_defect_says_no_planted_secret(tmp_path: Path, monkeypatch: pyte
     assert found({"answer": text.encode(), "log": lines.getvalue().encode()}) == []
 
 
-def _repeats_the_question(request: str, secret: str, _: str) -> bool:
+def _repeats_the_question(request: str, secret: str, _spelling: str) -> bool:
     """An unknown path, or an unknown field's name, is told to nobody but to who sent it."""
-    if secret != API_TOKEN:
-        return False
-    return f"/api/{quote(API_TOKEN)} " in request or f"{{'{API_TOKEN}'" in request
+    asked = f"/api/{quote(API_TOKEN)} " in request or f"{{'{API_TOKEN}'" in request
+    return asked and secret == API_TOKEN

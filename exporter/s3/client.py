@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from exporter.outcome import Phase
 from exporter.s3.address import Url
-from exporter.s3.connections import Connections, Pool, TimedHandler
+from exporter.s3.connections import MAX_OVERHEAD, Connections, Pool, TimedHandler
 from exporter.s3.printable import printable
 from exporter.s3.trace import TimedSSLContext, Trace
 
@@ -146,16 +146,17 @@ async def _ask(
     protocol.set_response_params(
         skip_payload=not has_body, read_until_eof=True, auto_decompress=False, read_timeout=None
     )
+    protocol.room = max_body + MAX_OVERHEAD
     transport.write(request)
     try:
         message, payload = await protocol.read()
         while message.code < 200 and message.code != 101:  # interim answers
             message, payload = await protocol.read()
+        skew = _clock_skew(message.headers.get("Date", ""), time.time())
+        trace.enter(Phase.TRANSFER, protocol.head_at)
+        content = await _read(payload, max_body)
     except HttpProcessingError as error:
         raise InvalidAnswerError from error
-    skew = _clock_skew(message.headers.get("Date", ""), time.time())
-    trace.enter(Phase.TRANSFER, protocol.head_at)
-    content = await _read(payload, max_body)
     trace.finish(protocol.received_at)
     if len(content) <= max_body:
         connection.release()

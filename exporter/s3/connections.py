@@ -15,6 +15,7 @@ from aiohttp import ClientRequest, ClientTimeout, StreamReader, tracing
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from exporter.outcome import Phase
@@ -23,6 +24,9 @@ from exporter.s3.trace import Trace, current, watch
 
 _NO_TIMEOUTS = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _KEEP_SECONDS = 3600.0
+
+MAX_OVERHEAD = 1 << 20
+"""Bytes that are read of an answer besides its body: its head, and what frames the body."""
 
 
 def host_of(origin: str) -> str:
@@ -100,7 +104,7 @@ class Connections:
 
 
 class TimedHandler(ResponseHandler):
-    """Notes when something arrives, before anything is made of it.
+    """Notes when something arrives, before anything is made of it, and closes when it is too much.
 
     Whoever waits for it gets its turn later, at a busy moment by milliseconds that are not the storage's.
     """
@@ -109,10 +113,20 @@ class TimedHandler(ResponseHandler):
         super().__init__(loop)
         self.received_at = self.head_at = 0.0
         """When the last bytes came, and those that made the head of an answer complete."""
+        self.room = MAX_OVERHEAD
+        """Bytes that may still come, whatever they are: of a body's framing aiohttp takes any number."""
 
     def data_received(self, data: bytes) -> None:
         self.received_at = time.perf_counter()
-        super().data_received(data)
+        self.room -= len(data)
+        if self.room >= 0:
+            super().data_received(data)
+        elif self.transport is not None:
+            error = HttpProcessingError(message="the answer is too long")
+            self.set_exception(error)
+            if self._payload is not None:
+                self._payload.set_exception(error)
+            self.transport.close()
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         self.head_at = self.received_at

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from exporter.outcome import Operation, Reason
+from exporter.s3.connections import MAX_OVERHEAD
 from exporter.s3.xml import GarbageError, parse_error, parse_listing
 from exporter.storage import MAX_DOCUMENT, MAX_PAGE
 from tests.faults.server import Behaviour, Call, answer, fault_server, send
@@ -16,13 +17,19 @@ MEMORY = 8 << 20
 """Bytes that an answer may take at most, whatever it is."""
 
 
-def endless(head: bytes, piece: bytes) -> Behaviour:
-    """Sends `piece` on and on, a lot of it at once."""
+IN_SOCKETS = 8 << 20
+"""Bytes that a storage can get rid of though nobody reads them, at most."""
+
+
+def endless(head: bytes, piece: bytes, sent: list[int]) -> Behaviour:
+    """Sends `piece` on and on, a lot of it at once, and notes how much that was."""
 
     async def behave(call: Call) -> None:
         call.writer.write(head)
+        sent.append(0)
         while True:
-            call.writer.write(piece * (1 + 65536 // len(piece)))
+            call.writer.write(lot := piece * (1 + 65536 // len(piece)))
+            sent[-1] += len(lot)
             await call.writer.drain()
 
     return behave
@@ -51,22 +58,22 @@ ENDLESS = {
     "another body": (b"HTTP/1.1 204 No Content\r\n\r\n", b"x"),
 }
 
-UNTIL_TIMEOUT = {"interim answers", "empty lines", "chunks", "a chunk's size", "a chunk's extension"}
-"""What adds nothing, or little, to what is kept of an answer; all else is cut off by a limit of its size."""
-
 
 @pytest.mark.parametrize("kind", ENDLESS)
-async def test_what_has_no_end_is_cut_off(kind: str) -> None:
-    operations = (Operation.PUT, Operation.HEAD, Operation.LIST)
-    timeout = "100ms" if kind in UNTIL_TIMEOUT else "20s"
-    async with fault_server() as server, rig(server.endpoint, *operations, timeout=timeout) as r:
-        server.script |= dict.fromkeys(operations, endless(*ENDLESS[kind]))
+async def test_what_has_no_end_is_cut_off_by_its_size(kind: str) -> None:
+    """Of a PUT that succeeds the head has said so: what follows is of no use, and not read."""
+    operations, sent = (Operation.PUT, Operation.HEAD, Operation.LIST), list[int]()
+    async with fault_server() as server, rig(server.endpoint, *operations, timeout="1m") as r:
+        server.script |= dict.fromkeys(operations, endless(*ENDLESS[kind], sent))
         with peak_memory() as peak:
             outcomes = await r.run()
-        assert outcomes.keys() == set(operations)
-        assert (failure := outcomes[Operation.LIST].failure) is not None
-        assert (failure.reason is Reason.TIMEOUT) is (kind in UNTIL_TIMEOUT)
         assert peak() < MEMORY
+    reasons = {each: outcome.failure and outcome.failure.reason for each, outcome in outcomes.items()}
+    assert reasons[Operation.PUT] in (None, Reason.SERVER)
+    assert reasons[Operation.HEAD] in (Reason.SERVER, Reason.INTEGRITY)
+    assert reasons[Operation.LIST] in (Reason.SERVER, Reason.INTEGRITY)
+    assert len(sent) == len(operations)
+    assert max(sent) < MAX_DOCUMENT + MAX_OVERHEAD + IN_SOCKETS
 
 
 @contextmanager
@@ -116,18 +123,21 @@ def test_a_bomb_of_xml_takes_no_more_than_a_document_of_its_size(bomb: str) -> N
         assert peak() < 8 * MAX_PAGE
 
 
-async def test_bodies_are_read_up_to_the_stated_limits() -> None:
-    large = answer(200, b"<ListBucketResult>" + b"x" * (2 * MAX_PAGE))
-    async with fault_server() as server, rig(server.endpoint, Operation.LIST) as r:
-        server.script[Operation.LIST] = send(large, hang_up=True)
-        failure = (await r.run())[Operation.LIST].failure
-        assert failure is not None
-        assert (failure.reason, failure.message) == (
-            Reason.INTEGRITY,
-            "the listing is longer than any of its size can be",
-        )
-        swept = await r.probe.sweep()
-        assert swept.failure is not None
-        assert swept.failure.reason is Reason.INTEGRITY
-    assert MAX_DOCUMENT == 256 << 10
-    assert MAX_PAGE == 4 << 20
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_bodies_are_read_up_to_the_stated_limits(beyond: int) -> None:
+    """256 KiB of an error and of a probe's listing, 4 MiB of a sweep's."""
+    error = repeated(b"<Error><Code>SlowDown</Code>", b" ", b"</Error>")((256 << 10) + beyond)
+    page = repeated(b"<ListBucketResult>", b" ", b"</ListBucketResult>")
+    operations = Operation.GET, Operation.LIST
+    async with fault_server() as server, rig(server.endpoint, *operations) as r:
+        server.script[Operation.GET] = send(answer(503, error), hang_up=True)
+        server.script[Operation.LIST] = send(answer(200, page((256 << 10) + beyond)), hang_up=True)
+        outcomes = await r.run()
+        server.script[Operation.LIST] = send(answer(200, page((4 << 20) + beyond)), hang_up=True)
+        swept = (await r.probe.sweep()).failure
+    failed, listed = (outcomes[each].failure for each in operations)
+    assert failed is not None
+    assert failed.s3_code == ("" if beyond else "SlowDown")
+    too_long = "the listing is longer than any of its size can be"
+    assert (listed and listed.message) == (too_long if beyond else None)
+    assert (swept is None) == (not beyond)
