@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
 import pytest
@@ -18,17 +19,16 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.journal import tell_change
-from exporter.keys import parse_key
 from exporter.metrics import TEXT_LIMIT, Metrics
 from exporter.outcome import Operation, Outcome, Phase, Reason
 from exporter.series import Format
 from exporter.status import Change
-from tests.faults.server import Behaviour, answer, fault_server, s3_error, send
+from tests.faults.server import Behaviour, FaultServer, answer, fault_server, listing, s3_error, send
 from tests.hostile.effort import times
 from tests.hostile.held import assert_is_one_line, logging_to
 from tests.rig import rig
 from tests.running import Client, eventually, serving_command, target, write
-from tests.stores import PREFIX
+from tests.stores import key_at, near_misses
 
 ALL = tuple(Operation)
 KNOWN = {
@@ -49,6 +49,9 @@ NASTY = (
     "A" * 100_000,
     "A" * (1 << 20),
 )
+OURS = tuple(key_at(age * 10**8) for age in range(5))
+"""Keys of long ago."""
+
 texts = st.sampled_from(NASTY[:-2]) | st.text() | st.text(st.characters(codec=None), max_size=500)
 
 
@@ -65,9 +68,12 @@ ERROR_FIELDS = ("Code", "Message", "RequestId", "Region", "Endpoint", "HostId")
 errors = st.dictionaries(st.sampled_from(ERROR_FIELDS), texts).map(
     lambda fields: b"<Error>" + b"".join(element(*field) for field in fields.items()) + b"</Error>"
 )
+keys = (
+    st.sampled_from(OURS) | st.sampled_from([quote(each, safe="") for each in OURS]) | near_misses() | texts
+)
 listings = st.builds(
     lambda keys, more: b"<ListBucketResult>%s%s</ListBucketResult>" % (b"".join(keys), b"".join(more)),
-    st.lists(texts.map(lambda key: b"<Contents>" + element("Key", key) + b"</Contents>"), max_size=5),
+    st.lists(keys.map(lambda key: b"<Contents>" + element("Key", key) + b"</Contents>"), max_size=5),
     st.lists(
         st.tuples(
             st.sampled_from(["EncodingType", "NextContinuationToken", "KeyCount", "MaxKeys", "IsTruncated"]),
@@ -140,12 +146,35 @@ def test_any_answer_makes_one_outcome(scripts: list[Mapping[Operation, bytes]]) 
                 for outcome in outcomes.values():
                     assert_bounded(outcome)
                     assert_logged_on_one_line(outcome)
-                await r.probe.sweep()
-                deleted = [each.key for each in server.requests if each.operation is Operation.DELETE]
-                assert all(parse_key(PREFIX, key) for key in deleted), deleted
             assert_page_parses(r.metrics)
 
     asyncio.run(scenario())
+
+
+sound = st.lists(st.sampled_from(OURS) | near_misses(), max_size=10).map(listing)
+"""Pages that can be read: one odd character in a key makes that nothing of its page can."""
+
+
+@given(
+    pages=st.lists((sound | listings).map(lambda page: answer(200, page)) | answers, min_size=1, max_size=4)
+)
+@settings(max_examples=times(50))
+def test_a_sweep_deletes_nothing_that_the_exporter_did_not_make(pages: list[bytes]) -> None:
+    async def scenario() -> None:
+        async with fault_server() as server, rig(server.endpoint, Operation.PUT) as r:
+            for page in pages:
+                server.script[Operation.LIST] = send(page, hang_up=True)
+                await r.probe.sweep()
+            assert deleted(server) <= set(OURS)
+            server.script[Operation.LIST] = send(answer(200, listing([*OURS, f"{key_at(0)}0", *NASTY[:2]])))
+            assert (await r.probe.sweep()).failure is None
+            assert deleted(server) == set(OURS)
+
+    asyncio.run(scenario())
+
+
+def deleted(server: FaultServer) -> set[str]:
+    return {unquote(each.key) for each in server.requests if each.operation is Operation.DELETE}
 
 
 def assert_bounded(outcome: Outcome) -> None:
