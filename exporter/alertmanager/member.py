@@ -10,11 +10,10 @@ from urllib.parse import quote
 
 import structlog
 
+from exporter.alertmanager import silence
 from exporter.alertmanager.ledger import BATCH, Ledger, Pace
 from exporter.alertmanager.pushed import Pushed, to_json
-from exporter.alertmanager.silence import ONE as SILENCE
-from exporter.alertmanager.silence import PATH as SILENCES
-from exporter.alertmanager.silence import SilenceError, silence_id
+from exporter.alertmanager.silence import SilenceError
 from exporter.outcome import Failure, Reason
 from exporter.reason import explain_error
 from exporter.s3.address import Url
@@ -93,11 +92,19 @@ class Member:
             await asyncio.gather(task, return_exceptions=True)
             await link.client.close()
 
-    async def silence(self, body: bytes) -> str:
-        """Sets a silence; its id. Raises SilenceError."""
+    async def silence(self, labels: Mapping[str, str], *, until: float, by: str, comment: str) -> str:
+        """Sets a silence for alerts with these labels and the link's; its id. Raises SilenceError."""
         link = self._link
+        body = silence.to_json(
+            {**link.labels, **labels}, start=time.time(), end=until, by=by, comment=comment
+        )
         exchange = await link.client.send(
-            "POST", Url.of(self.url + SILENCES), link.headers, body, timeout=link.timeout, max_body=MAX_BODY
+            "POST",
+            Url.of(self.url + silence.PATH),
+            link.headers,
+            body,
+            timeout=link.timeout,
+            max_body=MAX_BODY,
         )
         answer = exchange.result
         if isinstance(answer, Exception):
@@ -106,7 +113,7 @@ class Member:
             why = f"HTTP {answer.status}"
         else:
             try:
-                return silence_id(answer.body)
+                return silence.silence_id(answer.body)
             except ValueError as error:
                 why = str(error)
         raise SilenceError(f"{self.url} set no silence: {why}", asked=True)
@@ -114,7 +121,7 @@ class Member:
     async def end_silence(self, silence_id: str) -> bool:
         """Whether the member has taken a silence back."""
         link = self._link
-        url = Url.of(f"{self.url}{SILENCE}/{quote(silence_id, safe='')}")
+        url = Url.of(f"{self.url}{silence.ONE}/{quote(silence_id, safe='')}")
         exchange = await link.client.send(
             "DELETE", url, link.headers, b"", timeout=link.timeout, max_body=MAX_BODY
         )

@@ -3,13 +3,11 @@
 import asyncio
 import hashlib
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 
-from exporter.alertmanager import silence
 from exporter.alertmanager.ledger import Pace
 from exporter.alertmanager.member import Attempt, Link, Member
 from exporter.alertmanager.pushed import Key, Pushed
@@ -31,7 +29,6 @@ class Pusher:
         self._pace = pace or Pace()
         self._active: dict[Key, Pushed] = {}
         self._members: dict[str, Member] = {}
-        self._labels: Mapping[str, str] = {}
         self._in_force: tuple[AlertmanagerSettings, list[bytes]] | None = None
 
     def put(self, alert: Pushed) -> None:
@@ -54,12 +51,9 @@ class Pusher:
         is told, and tells the others. Raises SilenceError.
         """
         refused = SilenceError("there is nobody to ask: name Alertmanager in alertmanager.urls", asked=False)
-        body = silence.to_json(
-            {**self._labels, **labels}, start=time.time(), end=until, by=by, comment=comment
-        )
         for member in list(self._members.values()):
             try:
-                return await member.silence(body)
+                return await member.silence(labels, until=until, by=by, comment=comment)
             except SilenceError as error:
                 refused = error
         raise refused
@@ -80,7 +74,7 @@ class Pusher:
         if (settings, contents) == self._in_force:
             return
         tls = await asyncio.to_thread(_context, settings) if settings.urls else None
-        self._labels, self._in_force = settings.labels, (settings, contents)
+        self._in_force = settings, contents
         gone = [member for url, member in self._members.items() if url not in settings.urls]
         kept = [member for url, member in self._members.items() if url in settings.urls]
         await asyncio.gather(*(member.end() for member in (*gone, *kept)))

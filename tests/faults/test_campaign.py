@@ -262,8 +262,8 @@ async def test_a_bad_day(tmp_path: Path, record_property: Callable[[str, object]
         first = await watch.settled()
         descriptors, memory = watch.descriptors(), watch.memory()
         async with watch.scraping():
-            while sum(it.done.values()) < times(TROUBLES) or len(it.met) < len(KINDS) * len(Operation):
-                assert sum(it.done.values()) < 3 * times(TROUBLES), it.pending
+            while it.done.total() < times(TROUBLES) or len(it.met) < len(KINDS) * len(Operation):
+                assert it.done.total() < 3 * times(TROUBLES), it.pending
                 await it.trouble()
                 await asyncio.sleep(it.chance.uniform(0, 0.15))
         await it.peace()

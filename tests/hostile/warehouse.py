@@ -53,9 +53,8 @@ class Warehouse:
             return Response(json.dumps(shown))(environ, start_response)
         if request.method not in ("GET", "HEAD"):
             self._asked.changes.append((request.method, environ["RAW_URI"]))
-        select.select(
-            (), (), (), random.uniform(0, DELAY)
-        )  # time.sleep() breaks when the clock is moved meanwhile
+        # time.sleep() breaks when the clock is moved meanwhile.
+        select.select((), (), (), random.uniform(0, DELAY))
         with self._one_at_a_time:  # moto's listing breaks when a key goes meanwhile
             answer = Response.from_app(self._app, environ)
             if "encoding-type" in request.args and b"<IsTruncated>false" in answer.data:
